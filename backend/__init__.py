@@ -1,0 +1,1 @@
+"""Optimises textured meshes with score distillation. Does not know that Blender exists."""

@@ -1,0 +1,1 @@
+"""What a surface looks like: texture field, material, baking, mesh files."""

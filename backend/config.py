@@ -1,0 +1,214 @@
+"""Settings of a job: what the user chose, and what follows from it for each part. Frozen; nothing changes them later."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from backend.diffusion.prompts import AUTHORS_SOURCE_SUFFIX, QUALITY_SUFFIX
+from backend.errors import BadInput
+from backend.losses.score_distillation import TimeWeighting
+from backend.render.backgrounds import BackgroundKind
+from backend.render.rasteriser import RasteriserChoice
+
+Quality = Literal["draft", "normal", "high"]
+DeviceChoice = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class LinearRamp:
+    """A value that goes straight from `start` to `end` while the job goes from `begin` to `until`, and stays."""
+
+    start: float
+    end: float
+    begin: float = 0.0
+    """Share of the job, in [0, 1]."""
+    until: float = 1.0
+    """Share of the job, in [0, 1]."""
+
+    def at(self, progress: float) -> float:
+        if progress <= self.begin:
+            return self.start
+        if progress >= self.until:
+            return self.end
+        return self.start + (self.end - self.start) * (progress - self.begin) / (self.until - self.begin)
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """The losses that come from the diffusion model."""
+
+    guidance_scale: float = 100.0  # the authors' 3D configuration; diffusers' convention
+    bridge_start: float = 0.8  # share of the steps; 20,000 of 25,000 in the authors' 3D configuration
+    bridge_scale: float = 1.0  # stage_two_weight of the same; the guidance scale in their 2D code
+    bridge_learning_rate_factor: float = 1.0
+    """The learning rates in stage two, relative to stage one. Under Adam the rate is what a weight would be."""
+    source_suffix: str = AUTHORS_SOURCE_SUFFIX
+    target_suffix: str = QUALITY_SUFFIX
+    time_weighting: TimeWeighting = "variance"  # stage one of both of the authors' codes
+    bridge_time_weighting: TimeWeighting = "variance"  # as in their 2D code; their 3D code uses "uniform"
+    lowest_noise: LinearRamp = LinearRamp(0.02, 0.02)  # DreamFusion, section 3.2; shares of the timesteps
+    highest_noise: LinearRamp = LinearRamp(0.98, 0.5, 0.2, 0.2)  # the authors' step at 5,000 of 25,000
+
+
+@dataclass(frozen=True)
+class SurfaceConfig:
+    """The lattice, the starting shape and what keeps the surface smooth."""
+
+    resolutions: tuple[tuple[float, int], ...] = ((0.0, 32), (0.5, 64))
+    """From which share of the job on, how many cells a side."""
+    start_radius_metres: float = 0.6
+    learning_rate: LinearRamp = LinearRamp(0.01, 0.005)
+    area_weight: float = 0.0
+    """On the mean share of the picture that the object covers: keeps the surface from growing into a background."""
+    normal_consistency_weight: float = 1.0
+    laplacian_weight: float = 0.0
+    sign_change_weight: float = 0.0
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """What the diffusion model is shown in a step."""
+
+    views: int = 8
+    resolution: int = 64
+    supersample: int = 1
+    elevation_degrees: tuple[float, float] = (-10.0, 60.0)
+    background: BackgroundKind = "mixed"
+    albedo_share: float = 0.25  # magic3d and DreamFusion: shaded with probability 0.75
+    textureless_share: float = 0.1  # of the steps; only the shape is then seen
+
+
+@dataclass(frozen=True)
+class OptimisationConfig:
+    """Everything that the loop needs to know. Built from the user's settings by `TextToMeshSettings.resolve`."""
+
+    steps: int
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    surface: SurfaceConfig = field(default_factory=SurfaceConfig)
+    views: ViewConfig = field(default_factory=ViewConfig)
+    texture_learning_rate: LinearRamp = LinearRamp(0.02, 0.01)
+
+
+@dataclass(frozen=True)
+class TextToMeshSettings:
+    """What the user asks for. None means: what suits the prior and the quality."""
+
+    prompt: str
+    prior: str = "embedded"
+    init_mesh: str | None = None
+    quality: Quality = "normal"
+    steps: int | None = None
+    seed: int = 0
+    faces: int | None = None
+    texture_size: int = 1024
+    device: DeviceChoice = "auto"
+    rasteriser: RasteriserChoice = "auto"
+    guidance_scale: float | None = None
+    bridge_start: float | None = None
+    source_suffix: str | None = None
+    target_suffix: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.prompt, str) or not self.prompt.strip():
+            raise BadInput('the prompt is empty; say what to make, for example "a red mushroom"')
+        if len(self.prompt) > 2000:
+            raise BadInput(f"the prompt has {len(self.prompt)} characters; at most 2000 are taken")
+        _one_of("quality", self.quality, get_args(Quality))
+        _one_of("device", self.device, get_args(DeviceChoice))
+        _one_of("rasteriser", self.rasteriser, get_args(RasteriserChoice))
+        _whole_number("steps", self.steps, 1, 1_000_000)
+        _whole_number("seed", self.seed, 0, 2**63 - 1)
+        _whole_number("faces", self.faces, 100, 5_000_000)
+        _whole_number("texture size", self.texture_size, 64, 8192)
+        _number("guidance scale", self.guidance_scale, 0.0, 1000.0)
+        _number("bridge start", self.bridge_start, 0.0, 1.0)
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields, as the run folder keeps them."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> TextToMeshSettings:
+        """The reverse of `to_json`.
+
+        Raises:
+            BadInput: A field is unknown, missing, or has a value that is not allowed; the message names it.
+        """
+        known = {each.name for each in dataclasses.fields(cls)}
+        unknown = sorted(values.keys() - known)
+        if unknown:
+            raise BadInput(f"unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}")
+        if "prompt" not in values:
+            raise BadInput("the setting 'prompt' is missing")
+        return cls(**values)
+
+    def resolve(self) -> OptimisationConfig:
+        """The configuration of every part: the defaults of the prior and the quality, then what the user chose."""
+        base = _embedded_defaults(self.quality) if self.prior == "embedded" else _large_model_defaults(self.quality)
+        chosen = {
+            name: value
+            for name in ("guidance_scale", "bridge_start", "source_suffix", "target_suffix")
+            if (value := getattr(self, name)) is not None
+        }
+        distillation = dataclasses.replace(base.distillation, **chosen)
+        return dataclasses.replace(base, steps=self.steps or base.steps, distillation=distillation)
+
+
+def _embedded_defaults(quality: Quality) -> OptimisationConfig:
+    """Measured on the embedded prior."""
+    steps = {"draft": 300, "normal": 800, "high": 2000}[quality]
+    resolutions: dict[str, tuple[tuple[float, int], ...]] = {
+        "draft": ((0.0, 32),),
+        "normal": ((0.0, 32), (0.6, 64)),
+        "high": ((0.0, 32), (0.4, 64), (0.75, 128)),
+    }
+    return OptimisationConfig(
+        steps=steps,
+        distillation=DistillationConfig(
+            guidance_scale=10.0,
+            bridge_start=0.8,
+            bridge_learning_rate_factor=0.33,
+            lowest_noise=LinearRamp(0.2, 0.05, 0.4, 0.8),
+            highest_noise=LinearRamp(0.98, 0.98),
+        ),
+        surface=SurfaceConfig(resolutions=resolutions[quality], area_weight=8.0),
+        views=ViewConfig(),
+    )
+
+
+def _large_model_defaults(quality: Quality) -> OptimisationConfig:
+    """The authors' 3D configuration, with DMTet instead of a NeRF and steps for a budget of minutes."""
+    steps = {"draft": 1000, "normal": 5000, "high": 15000}[quality]
+    resolutions: dict[str, tuple[tuple[float, int], ...]] = {
+        "draft": ((0.0, 32), (0.5, 64)),
+        "normal": ((0.0, 32), (0.2, 64), (0.5, 128)),
+        "high": ((0.0, 64), (0.3, 128)),
+    }
+    return OptimisationConfig(
+        steps=steps,
+        surface=SurfaceConfig(resolutions=resolutions[quality]),
+        views=ViewConfig(views=4, resolution=512),
+    )
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise BadInput(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
+
+
+def _whole_number(name: str, value: int | None, low: int, high: int) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BadInput(f"{name} must be a whole number from {low} to {high}; got {value!r}")
+    if not low <= value <= high:
+        raise BadInput(f"{name} must be from {low} to {high}; got {value}")
+
+
+def _number(name: str, value: float | None, low: float, high: float) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise BadInput(f"{name} must be a number from {low:g} to {high:g}; got {value!r}")

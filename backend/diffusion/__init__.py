@@ -1,0 +1,1 @@
+"""Diffusion models behind one interface; the one place that imports diffusers."""

@@ -1,0 +1,46 @@
+"""What a diffusion model is to this project: pictures to latents, words to embeddings, noisy latents to noise."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from backend.diffusion.prediction import Latents
+
+Embeddings = Float[Tensor, "batch tokens embedding"]
+
+
+class DiffusionPrior(Protocol):
+    """A frozen latent-diffusion model. Everything is differentiable with respect to its pictures and latents only."""
+
+    name: str
+    image_size: int
+    """Height and width of the pictures that the model was trained on, in pixels."""
+    alphas_cumprod: Float[Tensor, "timesteps"]
+    """abar_t for every training timestep."""
+    device: torch.device
+    evaluations: int
+    """How many samples the denoiser has seen so far; a loss's cost is counted with it."""
+
+    def encode_images(self, images: Float[Tensor, "batch image_height image_width 3"]) -> Latents:
+        """Scaled latents of sRGB-coded pictures in [0, 1], resized to the model's size if they differ; differentiable."""
+        ...
+
+    def decode_latents(self, latents: Latents) -> Float[Tensor, "batch image_height image_width 3"]:
+        """sRGB-coded pictures, clamped to [0, 1]."""
+        ...
+
+    def embed_prompts(self, prompts: list[str]) -> Embeddings:
+        """What the text encoder makes of the prompts; each distinct prompt is encoded once and kept."""
+        ...
+
+    def cut_from_prompt(self, prompt: str) -> str:
+        """The end of a prompt that the tokenizer has no room for; empty if all of it fits."""
+        ...
+
+    def predict_noise(self, noisy: Latents, timesteps: Int[Tensor, "batch"], embeddings: Embeddings) -> Latents:
+        """The noise in `noisy`, whatever the network itself predicts. One call of the network; no gradient."""
+        ...

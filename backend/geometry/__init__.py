@@ -1,0 +1,1 @@
+"""Meshes, tetrahedral lattices, signed distances and charts."""

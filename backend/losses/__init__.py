@@ -1,0 +1,1 @@
+"""Score distillation: tensors in, gradient or scalar out."""

@@ -1,0 +1,474 @@
+"""Rasterising and interpolating one image on the CPU, compiled by numba.
+
+Kernels release the GIL, use one thread and no atomics, so that the same input gives the same bits. They check no index:
+`portable_rasteriser` does. `no_type_check` keeps the type checker of the tests away from what numba compiles.
+
+The geometry, for all kernels: p_i = (x, y, w) of corner i in clip space and f = (fx, fy, 1) the centre of a pixel on the
+image plane, fx and fy in [-1, 1]. Then a_i = f . (p_j x p_k), (i, j, k) cyclic, is proportional to the perspective-correct
+weight of corner i (Olano and Greer 1997, "Triangle Scan Conversion using 2D Homogeneous Coordinates"), whatever the sign
+of w, and it is linear in f.
+"""
+
+from __future__ import annotations
+
+from typing import no_type_check
+
+import numpy as np
+from numba import njit
+
+USABLE, NEEDS_HOMOGENEOUS, NOT_FINITE = 0, 1, 2
+"""What a projected vertex is good for."""
+
+LARGEST_FIXED_POINT = 2.0**28
+"""Products of two differences of such coordinates fit int64 with room to spare."""
+
+DEPTH_TOLERANCE = 1e-9
+"""A triangle exactly in the near or far plane is visible, in spite of rounding."""
+
+AREA_REGULARISER = 1e-6
+"""Added to twice the area of a triangle (in w^2) before gradients are divided by it, as nvdiffrast documents."""
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def rasterize_image(positions, faces, subpixel_bits, raster, derivatives):
+    """Finds the nearest triangle of every pixel and the weights of its corners there.
+
+    Args:
+        positions: float32 [vertices, 4], clip space. Triangles with a corner that is not finite are left out.
+        faces: int32 [faces, 3].
+        subpixel_bits: Vertices are snapped to 1 / 2**subpixel_bits of a pixel to decide which pixels they cover.
+        raster: float32 [height, width, 4], written: u, v, z/w, face + 1; zeros where nothing is.
+        derivatives: float32 [height, width, 4], written: du/dX, du/dY, dv/dX, dv/dY in pixels. Empty (height 0): not wanted.
+    """
+    height, width = raster.shape[0], raster.shape[1]
+    nearest = np.full((height, width), 1.0 + DEPTH_TOLERANCE)
+    visible_face = np.full((height, width), -1, np.int32)
+    _draw_faces(positions, faces, subpixel_bits, nearest, visible_face)
+
+    with_derivatives = derivatives.shape[0] > 0
+    per_pixel_x, per_pixel_y = 2.0 / width, 2.0 / height
+    last_face = -1
+    for row in range(height):
+        fy = (2 * row + 1) / height - 1.0
+        for column in range(width):
+            face = visible_face[row, column]
+            if face < 0:
+                for channel in range(4):
+                    raster[row, column, channel] = 0.0
+                if with_derivatives:
+                    for channel in range(4):
+                        derivatives[row, column, channel] = 0.0
+                continue
+            fx = (2 * column + 1) / width - 1.0
+            if face != last_face:
+                last_face = face
+                x0, y0, z0, w0 = _corner(positions, faces[face, 0])
+                x1, y1, z1, w1 = _corner(positions, faces[face, 1])
+                x2, y2, z2, w2 = _corner(positions, faces[face, 2])
+                m0x, m0y, m0z = _cross(x1, y1, w1, x2, y2, w2)
+                m1x, m1y, m1z = _cross(x2, y2, w2, x0, y0, w0)
+                m2x, m2y, m2z = _cross(x0, y0, w0, x1, y1, w1)
+            a0 = m0x * fx + m0y * fy + m0z
+            a1 = m1x * fx + m1y * fy + m1z
+            a2 = m2x * fx + m2y * fy + m2z
+            area = a0 + a1 + a2
+            depth_divisor = a0 * w0 + a1 * w1 + a2 * w2
+            if area == 0.0 or depth_divisor == 0.0:
+                # Only a triangle that snapping has given an area: any point of it is as good.
+                u = v = 1.0 / 3.0
+                depth = nearest[row, column]
+                inverse_area = 0.0
+            else:
+                inverse_area = 1.0 / area
+                u, v = a0 * inverse_area, a1 * inverse_area
+                depth = (a0 * z0 + a1 * z1 + a2 * z2) / depth_divisor
+            if with_derivatives:
+                sum_x, sum_y = m0x + m1x + m2x, m0y + m1y + m2y
+                derivatives[row, column, 0] = (m0x - u * sum_x) * inverse_area * per_pixel_x
+                derivatives[row, column, 1] = (m0y - u * sum_y) * inverse_area * per_pixel_y
+                derivatives[row, column, 2] = (m1x - v * sum_x) * inverse_area * per_pixel_x
+                derivatives[row, column, 3] = (m1y - v * sum_y) * inverse_area * per_pixel_y
+            # Snapping lets a triangle cover a pixel centre just outside of it.
+            u, v = max(u, 0.0), max(v, 0.0)
+            if u + v > 1.0:
+                u, v = u / (u + v), v / (u + v)
+            raster[row, column, 0] = u
+            raster[row, column, 1] = v
+            raster[row, column, 2] = min(max(depth, -1.0), 1.0)
+            raster[row, column, 3] = face + 1
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def _corner(positions, vertex):
+    """x, y, z, w in double precision."""
+    return (
+        np.float64(positions[vertex, 0]),
+        np.float64(positions[vertex, 1]),
+        np.float64(positions[vertex, 2]),
+        np.float64(positions[vertex, 3]),
+    )
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def _cross(ax, ay, az, bx, by, bz):
+    # Every product appears once with each sign, so that cross(a, b) is exactly -cross(b, a).
+    return ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def _draw_faces(positions, faces, subpixel_bits, nearest, visible_face):
+    """Scan conversion with a depth buffer; on equal depth the later face wins.
+
+    Faces in front of the eye are drawn in fixed point: whether a pixel centre lies left or right of an edge is then decided
+    exactly, and the same for both faces at the edge. z/w is linear in the image, so the depth is a plane.
+    """
+    height, width = nearest.shape
+    one = np.int64(1) << subpixel_bits
+    half = one >> 1
+
+    fixed = np.empty((len(positions), 2), np.int64)
+    depths = np.empty(len(positions), np.float64)
+    kinds = np.empty(len(positions), np.uint8)
+    scale_x, scale_y = 0.5 * width * one, 0.5 * height * one
+    for vertex in range(len(positions)):
+        x, y, z, w = _corner(positions, vertex)
+        if not (np.isfinite(x) and np.isfinite(y) and np.isfinite(z) and np.isfinite(w)):
+            kinds[vertex] = NOT_FINITE
+            continue
+        if w > 0.0:
+            inverse_w = 1.0 / w
+            screen_x = (x * inverse_w + 1.0) * scale_x
+            screen_y = (y * inverse_w + 1.0) * scale_y
+            if abs(screen_x) < LARGEST_FIXED_POINT and abs(screen_y) < LARGEST_FIXED_POINT:
+                fixed[vertex, 0] = np.int64(np.floor(screen_x + 0.5))
+                fixed[vertex, 1] = np.int64(np.floor(screen_y + 0.5))
+                depths[vertex] = z * inverse_w
+                kinds[vertex] = USABLE
+                continue
+        kinds[vertex] = NEEDS_HOMOGENEOUS
+
+    for face in range(len(faces)):
+        v0, v1, v2 = faces[face, 0], faces[face, 1], faces[face, 2]
+        kind = kinds[v0] | kinds[v1] | kinds[v2]
+        if kind != USABLE:
+            if kind < NOT_FINITE:
+                _draw_homogeneous_face(positions, v0, v1, v2, face, nearest, visible_face)
+            continue
+
+        x0, y0 = fixed[v0, 0], fixed[v0, 1]
+        x1, y1 = fixed[v1, 0], fixed[v1, 1]
+        x2, y2 = fixed[v2, 0], fixed[v2, 1]
+        # The pixels whose centres lie within the bounding box. Most faces of a fine mesh have none.
+        left = max((min(x0, x1, x2) + half - 1) >> subpixel_bits, 0)
+        right = min((max(x0, x1, x2) - half) >> subpixel_bits, width - 1)
+        if left > right:
+            continue
+        bottom = max((min(y0, y1, y2) + half - 1) >> subpixel_bits, 0)
+        top = min((max(y0, y1, y2) - half) >> subpixel_bits, height - 1)
+        if bottom > top:
+            continue
+        area = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)
+        if area == 0:
+            continue
+        z0, z1, z2 = depths[v0], depths[v1], depths[v2]
+        if min(z0, z1, z2) > 1.0 + DEPTH_TOLERANCE or max(z0, z1, z2) < -1.0 - DEPTH_TOLERANCE:
+            continue
+        if area < 0:  # both sides are drawn: turn the back round
+            area = -area
+            x1, x2, y1, y2, z1, z2 = x2, x1, y2, y1, z2, z1
+
+        # Edge functions at the first pixel centre, and their changes per pixel to the right and per row.
+        px, py = (left << subpixel_bits) + half, (bottom << subpixel_bits) + half
+        edge0 = (x2 - x1) * (py - y1) - (y2 - y1) * (px - x1)
+        edge1 = (x0 - x2) * (py - y2) - (y0 - y2) * (px - x2)
+        edge2 = (x1 - x0) * (py - y0) - (y1 - y0) * (px - x0)
+        inverse_area = 1.0 / area
+        depth_row = (edge0 * z0 + edge1 * z1 + edge2 * z2) * inverse_area
+        depth_right = ((y1 - y2) * z0 + (y2 - y0) * z1 + (y0 - y1) * z2) * inverse_area * one
+        depth_up = ((x2 - x1) * z0 + (x0 - x2) * z1 + (x1 - x0) * z2) * inverse_area * one
+        # A centre exactly on an edge belongs to the face for which the edge runs downwards, or level to the right.
+        if not (y1 > y2 or (y1 == y2 and x2 > x1)):
+            edge0 -= 1
+        if not (y2 > y0 or (y2 == y0 and x0 > x2)):
+            edge1 -= 1
+        if not (y0 > y1 or (y0 == y1 and x1 > x0)):
+            edge2 -= 1
+        right0, right1, right2 = (y1 - y2) << subpixel_bits, (y2 - y0) << subpixel_bits, (y0 - y1) << subpixel_bits
+        up0, up1, up2 = (x2 - x1) << subpixel_bits, (x0 - x2) << subpixel_bits, (x1 - x0) << subpixel_bits
+
+        for row in range(bottom, top + 1):
+            e0, e1, e2 = edge0, edge1, edge2
+            entered = False
+            for column in range(left, right + 1):
+                if (e0 | e1 | e2) >= 0:
+                    entered = True
+                    depth = depth_row + depth_right * (column - left)
+                    if depth <= nearest[row, column] and depth >= -1.0 - DEPTH_TOLERANCE:
+                        nearest[row, column] = depth
+                        visible_face[row, column] = face
+                elif entered:
+                    break
+                e0 += right0
+                e1 += right1
+                e2 += right2
+            edge0 += up0
+            edge1 += up1
+            edge2 += up2
+            depth_row += depth_up
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def _draw_homogeneous_face(positions, v0, v1, v2, face, nearest, visible_face):
+    """Draws a face that reaches behind the eye or very far to the side, in floating point and without clipping it."""
+    height, width = nearest.shape
+    x0, y0, z0, w0 = _corner(positions, v0)
+    x1, y1, z1, w1 = _corner(positions, v1)
+    x2, y2, z2, w2 = _corner(positions, v2)
+    is_outside = (
+        (x0 > w0 and x1 > w1 and x2 > w2)
+        or (x0 < -w0 and x1 < -w1 and x2 < -w2)
+        or (y0 > w0 and y1 > w1 and y2 > w2)
+        or (y0 < -w0 and y1 < -w1 and y2 < -w2)
+        or (z0 > w0 and z1 > w1 and z2 > w2)
+        or (z0 < -w0 and z1 < -w1 and z2 < -w2)
+    )
+    if is_outside:
+        return
+    m0x, m0y, m0z = _cross(x1, y1, w1, x2, y2, w2)
+    m1x, m1y, m1z = _cross(x2, y2, w2, x0, y0, w0)
+    m2x, m2y, m2z = _cross(x0, y0, w0, x1, y1, w1)
+    # a0 p0 + a1 p1 + a2 p2 = determinant * f: with the sign of the determinant all weights of a visible point are
+    # positive, and its w is then positive too.
+    determinant = x0 * m0x + y0 * m0y + w0 * m0z
+    if determinant == 0.0:
+        return
+    sign = 1.0 if determinant > 0.0 else -1.0
+    owns0 = sign * m0x > 0.0 or (m0x == 0.0 and sign * m0y > 0.0)
+    owns1 = sign * m1x > 0.0 or (m1x == 0.0 and sign * m1y > 0.0)
+    owns2 = sign * m2x > 0.0 or (m2x == 0.0 and sign * m2y > 0.0)
+    for row in range(height):
+        fy = (2 * row + 1) / height - 1.0
+        for column in range(width):
+            fx = (2 * column + 1) / width - 1.0
+            a0 = m0x * fx + m0y * fy + m0z
+            a1 = m1x * fx + m1y * fy + m1z
+            a2 = m2x * fx + m2y * fy + m2z
+            s0, s1, s2 = sign * a0, sign * a1, sign * a2
+            is_inside = (
+                (s0 > 0.0 or (s0 == 0.0 and owns0))
+                and (s1 > 0.0 or (s1 == 0.0 and owns1))
+                and (s2 > 0.0 or (s2 == 0.0 and owns2))
+            )
+            if is_inside:
+                depth = (a0 * z0 + a1 * z1 + a2 * z2) / determinant
+                if depth <= nearest[row, column] and depth >= -1.0 - DEPTH_TOLERANCE:
+                    nearest[row, column] = depth
+                    visible_face[row, column] = face
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def rasterize_image_backward(
+    positions, faces, raster, raster_gradient, derivatives_gradient, position_gradient
+):
+    """Adds to `position_gradient` [vertices, 4] what u, v and their derivatives pass on to x, y and w.
+
+    Args:
+        raster_gradient: float32 [height, width, 4]; the last two channels are ignored. Empty (height 0): none.
+        derivatives_gradient: float32 [height, width, 4], or empty.
+
+    The clamping of u and v to the triangle, which undoes the snapping, is passed straight through.
+    """
+    height, width = raster.shape[0], raster.shape[1]
+    has_weights = raster_gradient.shape[0] > 0
+    has_derivatives = derivatives_gradient.shape[0] > 0
+    per_pixel_x, per_pixel_y = 2.0 / width, 2.0 / height
+    gu = gv = gux = guy = gvx = gvy = 0.0
+    for row in range(height):
+        fy = (2 * row + 1) / height - 1.0
+        for column in range(width):
+            face = np.int64(raster[row, column, 3]) - 1
+            if face < 0:
+                continue
+            if has_weights:
+                gu = np.float64(raster_gradient[row, column, 0])
+                gv = np.float64(raster_gradient[row, column, 1])
+            if has_derivatives:
+                gux = per_pixel_x * derivatives_gradient[row, column, 0]
+                guy = per_pixel_y * derivatives_gradient[row, column, 1]
+                gvx = per_pixel_x * derivatives_gradient[row, column, 2]
+                gvy = per_pixel_y * derivatives_gradient[row, column, 3]
+            if gu == 0.0 and gv == 0.0 and gux == 0.0 and guy == 0.0 and gvx == 0.0 and gvy == 0.0:
+                continue
+            fx = (2 * column + 1) / width - 1.0
+            v0, v1, v2 = faces[face, 0], faces[face, 1], faces[face, 2]
+            x0, y0, _, w0 = _corner(positions, v0)
+            x1, y1, _, w1 = _corner(positions, v1)
+            x2, y2, _, w2 = _corner(positions, v2)
+            m0x, m0y, m0z = _cross(x1, y1, w1, x2, y2, w2)
+            m1x, m1y, m1z = _cross(x2, y2, w2, x0, y0, w0)
+            m2x, m2y, m2z = _cross(x0, y0, w0, x1, y1, w1)
+            a0 = m0x * fx + m0y * fy + m0z
+            a1 = m1x * fx + m1y * fy + m1z
+            a2 = m2x * fx + m2y * fy + m2z
+            area = a0 + a1 + a2
+            inverse_area = 1.0 / (area + (AREA_REGULARISER if area >= 0.0 else -AREA_REGULARISER))
+            u, v = a0 * inverse_area, a1 * inverse_area
+
+            # u = a0 / area and du/dfx = (m0x - u sum_x) / area; likewise for v and for y.
+            sum_x, sum_y = m0x + m1x + m2x, m0y + m1y + m2y
+            toward_u = gu - (gux * sum_x + guy * sum_y) * inverse_area
+            toward_v = gv - (gvx * sum_x + gvy * sum_y) * inverse_area
+            toward_area = -(
+                toward_u * u
+                + toward_v * v
+                + (gux * (m0x - u * sum_x) + guy * (m0y - u * sum_y)) * inverse_area
+                + (gvx * (m1x - v * sum_x) + gvy * (m1y - v * sum_y)) * inverse_area
+            )
+            # Gradients h_i towards the vectors m_i, of which a_i = f . m_i and area = f . (m0 + m1 + m2).
+            shared_x, shared_y = -(gux * u + gvx * v), -(guy * u + gvy * v)
+            toward_a0, toward_a1 = toward_u + toward_area, toward_v + toward_area
+            h0x = (toward_a0 * fx + gux + shared_x) * inverse_area
+            h0y = (toward_a0 * fy + guy + shared_y) * inverse_area
+            h0z = toward_a0 * inverse_area
+            h1x = (toward_a1 * fx + gvx + shared_x) * inverse_area
+            h1y = (toward_a1 * fy + gvy + shared_y) * inverse_area
+            h1z = toward_a1 * inverse_area
+            h2x = (toward_area * fx + shared_x) * inverse_area
+            h2y = (toward_area * fy + shared_y) * inverse_area
+            h2z = toward_area * inverse_area
+            # h . (p x q) changes with p by q x h and with q by h x p.
+            _add_cross(position_gradient, v0, h1x, h1y, h1z, x2, y2, w2)
+            _add_cross(position_gradient, v0, x1, y1, w1, h2x, h2y, h2z)
+            _add_cross(position_gradient, v1, h2x, h2y, h2z, x0, y0, w0)
+            _add_cross(position_gradient, v1, x2, y2, w2, h0x, h0y, h0z)
+            _add_cross(position_gradient, v2, h0x, h0y, h0z, x1, y1, w1)
+            _add_cross(position_gradient, v2, x0, y0, w0, h1x, h1y, h1z)
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def _add_cross(position_gradient, vertex, ax, ay, az, bx, by, bz):
+    """Adds a x b to the x, y and w of a vertex."""
+    x, y, w = _cross(ax, ay, az, bx, by, bz)
+    position_gradient[vertex, 0] += x
+    position_gradient[vertex, 1] += y
+    position_gradient[vertex, 3] += w
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def interpolate_image(attributes, raster, faces, derivatives, chosen, interpolated, interpolated_derivatives):
+    """Interpolates vertex attributes at every pixel.
+
+    Args:
+        attributes: float32 [vertices, channels].
+        raster: float32 [height, width, 4].
+        derivatives: float32 [height, width, 4], or empty when `chosen` is.
+        chosen: int64 [derived], the channels whose derivatives by X and Y are wanted.
+        interpolated: float32 [height, width, channels], written.
+        interpolated_derivatives: float32 [height, width, 2 derived], written.
+    """
+    height, width, channels = interpolated.shape
+    for row in range(height):
+        for column in range(width):
+            face = np.int64(raster[row, column, 3]) - 1
+            if face < 0:
+                for channel in range(channels):
+                    interpolated[row, column, channel] = 0.0
+                for channel in range(2 * len(chosen)):
+                    interpolated_derivatives[row, column, channel] = 0.0
+                continue
+            u, v = raster[row, column, 0], raster[row, column, 1]
+            rest = np.float32(1.0) - u - v
+            v0, v1, v2 = faces[face, 0], faces[face, 1], faces[face, 2]
+            for channel in range(channels):
+                interpolated[row, column, channel] = (
+                    u * attributes[v0, channel] + v * attributes[v1, channel] + rest * attributes[v2, channel]
+                )
+            for index in range(len(chosen)):
+                channel = chosen[index]
+                along_u = attributes[v0, channel] - attributes[v2, channel]
+                along_v = attributes[v1, channel] - attributes[v2, channel]
+                interpolated_derivatives[row, column, 2 * index] = (
+                    derivatives[row, column, 0] * along_u + derivatives[row, column, 2] * along_v
+                )
+                interpolated_derivatives[row, column, 2 * index + 1] = (
+                    derivatives[row, column, 1] * along_u + derivatives[row, column, 3] * along_v
+                )
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def interpolate_image_backward(
+    attributes,
+    raster,
+    faces,
+    derivatives,
+    chosen,
+    interpolated_gradient,
+    interpolated_derivatives_gradient,
+    attribute_gradient,
+    raster_gradient,
+    derivatives_gradient,
+):
+    """Writes the gradients of `interpolate_image`; adds to `attribute_gradient`.
+
+    Args:
+        interpolated_gradient, interpolated_derivatives_gradient: as the results, or empty (height 0) for none.
+        attribute_gradient: float32 [vertices, channels], or empty when it is not wanted.
+        raster_gradient, derivatives_gradient: float32 [height, width, 4], zeros; or empty when not wanted.
+    """
+    height, width, _ = raster.shape
+    channels = attributes.shape[1]
+    has_values = interpolated_gradient.shape[0] > 0
+    has_derivatives = interpolated_derivatives_gradient.shape[0] > 0
+    wants_attributes = attribute_gradient.shape[0] > 0
+    wants_raster = raster_gradient.shape[0] > 0
+    wants_derivatives = derivatives_gradient.shape[0] > 0
+    for row in range(height):
+        for column in range(width):
+            face = np.int64(raster[row, column, 3]) - 1
+            if face < 0:
+                continue
+            v0, v1, v2 = faces[face, 0], faces[face, 1], faces[face, 2]
+            if has_values:
+                u, v = raster[row, column, 0], raster[row, column, 1]
+                rest = np.float32(1.0) - u - v
+                if wants_attributes:
+                    for channel in range(channels):
+                        gradient = interpolated_gradient[row, column, channel]
+                        attribute_gradient[v0, channel] += u * gradient
+                        attribute_gradient[v1, channel] += v * gradient
+                        attribute_gradient[v2, channel] += rest * gradient
+                if wants_raster:
+                    toward_u = toward_v = np.float32(0.0)
+                    for channel in range(channels):
+                        gradient = interpolated_gradient[row, column, channel]
+                        toward_u += gradient * (attributes[v0, channel] - attributes[v2, channel])
+                        toward_v += gradient * (attributes[v1, channel] - attributes[v2, channel])
+                    raster_gradient[row, column, 0] = toward_u
+                    raster_gradient[row, column, 1] = toward_v
+            if has_derivatives:
+                for index in range(len(chosen)):
+                    channel = chosen[index]
+                    by_x = interpolated_derivatives_gradient[row, column, 2 * index]
+                    by_y = interpolated_derivatives_gradient[row, column, 2 * index + 1]
+                    if wants_attributes:
+                        toward_0 = derivatives[row, column, 0] * by_x + derivatives[row, column, 1] * by_y
+                        toward_1 = derivatives[row, column, 2] * by_x + derivatives[row, column, 3] * by_y
+                        attribute_gradient[v0, channel] += toward_0
+                        attribute_gradient[v1, channel] += toward_1
+                        attribute_gradient[v2, channel] -= toward_0 + toward_1
+                    if wants_derivatives:
+                        along_u = attributes[v0, channel] - attributes[v2, channel]
+                        along_v = attributes[v1, channel] - attributes[v2, channel]
+                        derivatives_gradient[row, column, 0] += along_u * by_x
+                        derivatives_gradient[row, column, 1] += along_u * by_y
+                        derivatives_gradient[row, column, 2] += along_v * by_x
+                        derivatives_gradient[row, column, 3] += along_v * by_y

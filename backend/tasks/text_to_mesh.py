@@ -1,0 +1,107 @@
+"""Text to mesh: settings in, an optimisation that can be stepped, saved and finished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from backend.appearance.bake import FinishedMesh, finish_mesh
+from backend.cameras import turntable_cameras
+from backend.config import TextToMeshSettings
+from backend.diffusion.diffusers_prior import load_prior
+from backend.errors import BadInput, SketchbridgeError
+from backend.geometry.components import remove_floaters
+from backend.geometry.signed_distance import load_initial_mesh, sphere
+from backend.geometry.tetrahedral_grid import TetrahedralGrid
+from backend.optimise import MeshOptimisation, Step
+from backend.render.rasteriser import choose_rasteriser
+from backend.render.shading import headlight
+
+
+class TextToMesh:
+    """One job. Raises what the user can do something about as a SketchbridgeError when it is built.
+
+    Args:
+        settings: What was asked for.
+        notice: Told sentences for the user, such as the end of a prompt that the model has no room for.
+    """
+
+    def __init__(self, settings: TextToMeshSettings, notice: Callable[[str], None] = lambda sentence: None) -> None:
+        self.settings = settings
+        self.config = settings.resolve()
+        self.device = choose_device(settings.device)
+        initial_shape = self._initial_shape(notice)
+        self.rasteriser = choose_rasteriser(self.device, settings.rasteriser)
+        self.prior = load_prior(settings.prior, self.device)
+        cut = self.prior.cut_from_prompt(settings.prompt)
+        if cut:
+            notice(f"the prompt is longer than this model reads; it ignores the end: {cut!r}")
+        self._optimisation = MeshOptimisation(
+            settings.prompt, self.config, self.prior, self.rasteriser, initial_shape, settings.seed
+        )
+
+    @property
+    def total_steps(self) -> int:
+        return self.config.steps
+
+    def steps(self) -> Iterator[Step]:
+        """The steps that are left. Closing the iterator cancels between two of them."""
+        return self._optimisation.steps()
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """See `MeshOptimisation.state`."""
+        return self._optimisation.state()
+
+    def load_state(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+        """See `MeshOptimisation.load_state`."""
+        self._optimisation.load_state(tensors, metadata)
+
+    def preview(self, view_count: int = 4, resolution: int = 256) -> UInt8[Tensor, "views height width 3"]:
+        """The surface as it is, from around, under a light that moves with the camera."""
+        cameras = turntable_cameras(view_count, first_azimuth_degrees=30.0, device=self.device)
+        views = self._optimisation.render(cameras, resolution, lighting=headlight(cameras))
+        return (views.images.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+
+    def finish(self, progress: Callable[[str], None] = lambda sentence: None) -> FinishedMesh:
+        """The surface so far without floaters, decimated if asked for, unwrapped, with its textures baked.
+
+        Raises:
+            SketchbridgeError: There is no surface to finish.
+        """
+        mesh = remove_floaters(self._optimisation.current_mesh())
+        if mesh.is_empty:
+            raise SketchbridgeError("the surface is empty, so there is no mesh to write; another seed may help")
+        return finish_mesh(
+            mesh,
+            self._optimisation.texture,
+            rasteriser=self.rasteriser,
+            face_budget=self.settings.faces,
+            texture_size=self.settings.texture_size,
+            name=self.settings.prompt,
+            progress=progress,
+        )
+
+    def _initial_shape(self, notice: Callable[[str], None]) -> Callable[[TetrahedralGrid], Tensor]:
+        if self.settings.init_mesh is None:
+            ball = sphere(self.config.surface.start_radius_metres)
+            return lambda grid: ball(grid.positions().view(-1, 3)).view(grid.side, grid.side, grid.side)
+        initial_mesh = load_initial_mesh(Path(self.settings.init_mesh))
+        return initial_mesh.signed_distances
+
+
+def choose_device(choice: str) -> torch.device:
+    """The device for a setting: `auto` takes CUDA where there is a GPU.
+
+    Raises:
+        BadInput: CUDA was asked for by name and is not there.
+    """
+    if choice == "cuda" and not torch.cuda.is_available():
+        raise BadInput("--device cuda: torch sees no NVIDIA GPU here; use --device auto or cpu, or see: sketchbridge doctor")
+    if choice == "auto":
+        choice = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(choice)

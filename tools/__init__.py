@@ -1,0 +1,1 @@
+"""Run by developers, never imported by the backend."""

@@ -1,0 +1,1 @@
+"""Trains the diffusion prior that ships with the package, and the classifier that judges it."""

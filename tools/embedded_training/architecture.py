@@ -1,0 +1,140 @@
+"""The networks of the embedded prior: small, but of exactly the kinds that Stable Diffusion is made of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+PICTURE_SIZE = 64
+LATENT_CHANNELS = 16
+LATENT_SIZE = PICTURE_SIZE // 8
+TEXT_WIDTH = 160
+TEXT_TOKENS = 48
+"""Room for a prompt with all ten flaw words and a view word (30 tokens), and for a user's longer sentence."""
+
+
+def make_autoencoder() -> AutoencoderKL:
+    """8 x 8 pixels to one latent pixel of 16 channels: few places, so that the denoiser is cheap on a CPU.
+
+    Without attention in the middle: a latent then depends on its neighbourhood alone.
+    """
+    return AutoencoderKL(
+        sample_size=PICTURE_SIZE,
+        latent_channels=LATENT_CHANNELS,
+        block_out_channels=(16, 32, 64, 128),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        norm_num_groups=8,
+        mid_block_add_attention=False,
+    )
+
+
+def make_denoiser() -> UNet2DConditionModel:
+    """A U-Net on 8 x 8 latents with cross-attention on both of its levels."""
+    return UNet2DConditionModel(
+        sample_size=LATENT_SIZE,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        block_out_channels=(96, 160),
+        down_block_types=("CrossAttnDownBlock2D",) * 2,
+        up_block_types=("CrossAttnUpBlock2D",) * 2,
+        layers_per_block=1,
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=4,  # diffusers reads this as the number of heads
+        norm_num_groups=16,
+    )
+
+
+def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=TEXT_WIDTH,
+            intermediate_size=3 * TEXT_WIDTH,
+            projection_dim=TEXT_WIDTH,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            max_position_embeddings=TEXT_TOKENS,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def make_scheduler() -> DDIMScheduler:
+    """Stable Diffusion's noise schedule, predicting the velocity.
+
+    At high noise, where score distillation decides the shape, a small network predicts the velocity far better than
+    the noise: the noise is then nearly the input itself, and the picture is the small remainder.
+    """
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        steps_offset=1,
+    )
+
+
+def make_tokenizer(words: list[str]) -> CLIPTokenizer:
+    """A CLIP tokenizer to which each of `words` is one token; other words fall apart into letters.
+
+    Args:
+        words: Lower-case words and punctuation, without spaces.
+    """
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=100_000, min_frequency=1, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
+    )
+    learner.train_from_iterator(sorted(set(words)), trainer)
+    merges = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
+
+    tokens = alphabet + [letter + "</w>" for letter in alphabet] + ["".join(pair) for pair in merges]
+    vocabulary = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
+    for special in ("<|startoftext|>", "<|endoftext|>"):
+        vocabulary[special] = len(vocabulary)
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=TEXT_TOKENS)
+
+
+def save_pipeline(
+    folder: Path,
+    autoencoder: AutoencoderKL,
+    denoiser: UNet2DConditionModel,
+    text_encoder: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+) -> None:
+    """Writes a folder that `StableDiffusionPipeline.from_pretrained` loads; safetensors only.
+
+    The convolutions are stored in half precision, which diffusers reads back as float32. The text encoder stays
+    float32: transformers keeps the precision of the file, and a half-precision text would not fit the U-Net.
+    """
+    pipeline = StableDiffusionPipeline(
+        vae=autoencoder.half(),
+        unet=denoiser.half(),
+        text_encoder=text_encoder.float(),
+        tokenizer=tokenizer,
+        scheduler=make_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    # Back to full precision, so that whoever goes on measures the rounded weights that were written.
+    autoencoder.float(), denoiser.float()
+    # transformers 4 reads these two instead of tokenizer.json.
+    learned = json.loads((folder / "tokenizer" / "tokenizer.json").read_text())["model"]
+    (folder / "tokenizer" / "vocab.json").write_text(json.dumps(learned["vocab"], ensure_ascii=False))
+    merges = [" ".join(pair) for pair in learned["merges"]]
+    (folder / "tokenizer" / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n")

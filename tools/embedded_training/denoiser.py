@@ -1,0 +1,67 @@
+"""Stage two: the U-Net and the text encoder, trained together on the latents of all pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from tools.embedded_training.architecture import make_scheduler
+from tools.embedded_training.checkpoints import MovingAverage
+from tools.embedded_training.stage import StageSettings, train_stage
+
+CAPTION_DROPOUT = 0.1  # Ho and Salimans 2022, section 5: 10 to 20 % teach the unconditional model
+
+
+class TextConditionedDenoiser(nn.Module):
+    """The two networks that train together, as one module for the optimiser."""
+
+    def __init__(self, denoiser: UNet2DConditionModel, text_encoder: CLIPTextModel) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.text_encoder = text_encoder
+
+
+def train_denoiser(
+    networks: TextConditionedDenoiser,
+    tokenizer: CLIPTokenizer,
+    latents: Tensor,
+    captions: list[str],
+    settings: StageSettings,
+    folder: Path,
+    device: torch.device,
+    on_checkpoint: Callable[[MovingAverage, int], None],
+) -> dict:
+    """Trains in place and leaves the averaged weights in `networks`. Returns the record.
+
+    Args:
+        latents: Scaled latents [pictures, channels, height, width], half precision, on the CPU.
+    """
+    tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    no_caption = tokenizer([""], padding="max_length", return_tensors="pt").input_ids
+    # Padding is the same token over and over; cutting what no caption reaches saves a third of the cross-attention,
+    # but the denoiser must have seen the padding that every caption ends with, so all of it stays.
+    alphas_cumprod = make_scheduler().alphas_cumprod.to(device)
+
+    def loss_of_batch(indices: Tensor) -> Tensor:
+        clean = latents[indices].to(device).float()
+        ids = torch.where(torch.rand(len(indices), 1) < CAPTION_DROPOUT, no_caption, tokens[indices]).to(device)
+        timesteps = torch.randint(1000, (len(indices),), device=device)
+        noise = torch.randn_like(clean)
+        alpha = alphas_cumprod[timesteps].sqrt()[:, None, None, None]
+        sigma = (1 - alphas_cumprod[timesteps]).sqrt()[:, None, None, None]
+        with torch.autocast(device.type, torch.bfloat16):
+            embeddings = networks.text_encoder(ids).last_hidden_state
+            predicted = networks.denoiser(alpha * clean + sigma * noise, timesteps, embeddings).sample
+        velocity = alpha * noise - sigma * clean  # Salimans and Ho 2022, appendix D
+        return (predicted.float() - velocity).square().mean()
+
+    average, record = train_stage(
+        "denoiser", networks, loss_of_batch, len(captions), settings, folder / "denoiser.safetensors", on_checkpoint
+    )
+    average.copy_to(networks)
+    return record

@@ -1,0 +1,33 @@
+"""Reads the shards that `python -m tools.embedded_world --dataset` writes, and hands out random batches."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class PictureShards:
+    """All pictures and captions of a folder of shards, in memory (64 x 64 x 3 bytes a picture)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.paths = sorted(folder.glob("*.npz"))
+        if not self.paths:
+            raise SystemExit(
+                f"no pictures in {folder}; make them with: python -m tools.embedded_world --dataset {folder} --count 40000"
+            )
+        shards = [np.load(path, allow_pickle=False) for path in self.paths]
+        self.images = torch.from_numpy(np.concatenate([shard["images"] for shard in shards]))  # [pictures, H, W, 3] uint8
+        self.captions = [caption for shard in shards for caption in json.loads(str(shard["captions"]))]
+        self.shape_ids = torch.from_numpy(np.concatenate([shard["shape_ids"] for shard in shards])).long()
+        self.colour_ids = torch.from_numpy(np.concatenate([shard["colour_ids"] for shard in shards])).long()
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def batch(self, indices: Tensor, device: torch.device | str) -> Tensor:
+        """Pictures as a diffusion model takes them: [batch, 3, height, width] floats in [-1, 1]."""
+        return self.images[indices].to(device).permute(0, 3, 1, 2).float() / 127.5 - 1.0

@@ -1,0 +1,189 @@
+"""Trains the embedded prior and its classifier from pictures of the embedded world, and puts them into the package.
+
+    python -m tools.embedded_world --dataset training/pictures --count 40000 --seed 1
+    python -m tools.embedded_world --dataset training/judge --count 12000 --seed 2
+    python -m tools.train_embedded_prior --minutes 90
+
+Stages: autoencoder, classifier, denoiser. Each goes on where it was broken off; delete a stage's file in the training
+folder to train it anew. `--export` writes what is there into the package without training further.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextModel
+
+from backend.diffusion.prompts import with_article
+from backend.evaluation.classifier import WorldClassifier
+from tools.embedded_training.architecture import (
+    make_autoencoder,
+    make_denoiser,
+    make_text_encoder,
+    make_tokenizer,
+    save_pipeline,
+)
+from tools.embedded_training.autoencoder import encode_pictures, train_autoencoder
+from tools.embedded_training.checkpoints import MovingAverage
+from tools.embedded_training.denoiser import TextConditionedDenoiser, train_denoiser
+from tools.embedded_training.judge import train_classifier
+from tools.embedded_training.pictures_on_disk import PictureShards
+from tools.embedded_training.samples import Networks, contact_sheet, draw, judge_samples
+from tools.embedded_training.stage import StageSettings
+from tools.embedded_world import COLOUR_NAMES, SHAPE_NAMES, held_out_pairs, vocabulary
+
+REPOSITORY = Path(__file__).parent.parent
+PACKAGED = REPOSITORY / "backend" / "diffusion" / "embedded"
+
+
+def main(
+    pictures: Annotated[Path, typer.Option(help="Shards for the prior.")] = Path("training/pictures"),
+    judge_pictures: Annotated[Path, typer.Option(help="Other shards, for the classifier.")] = Path("training/judge"),
+    folder: Annotated[Path, typer.Option(help="Checkpoints and sample grids.")] = Path("training"),
+    autoencoder_steps: int = 4000,
+    autoencoder_minutes: Annotated[float | None, typer.Option(help="Budget of time for this stage.")] = None,
+    classifier_steps: int = 2500,
+    denoiser_steps: int = 20000,
+    minutes: Annotated[float | None, typer.Option(help="Budget of time for the denoiser.")] = None,
+    batch_size: int = 32,
+    learning_rate: Annotated[float, typer.Option(help="Of the denoiser, at its peak.")] = 1e-3,
+    seed: int = 0,
+    device: str = "cpu",
+    threads: Annotated[int, typer.Option(help="Two threads on busy cores wait for each other; 1 is safe.")] = 1,
+    start_from: Annotated[Path | None, typer.Option("--from", help="Go on from the weights of a pipeline folder.")] = None,
+    export: Annotated[bool, typer.Option(help="Only judge what is there and write it into the package.")] = False,
+    samples_per_pair: Annotated[int, typer.Option(help="Samples that the final judgement draws per pair.")] = 4,
+) -> None:
+    """Trains the embedded prior; see the module's docstring for the whole recipe."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    target = torch.device(device)
+    shards, judge_shards = PictureShards(pictures), PictureShards(judge_pictures)
+    tokenizer = make_tokenizer(vocabulary())
+
+    if start_from is None:
+        autoencoder, denoiser, text_encoder = make_autoencoder(), make_denoiser(), make_text_encoder(tokenizer)
+    else:
+        autoencoder = AutoencoderKL.from_pretrained(start_from, subfolder="vae")
+        denoiser = UNet2DConditionModel.from_pretrained(start_from, subfolder="unet")
+        text_encoder = CLIPTextModel.from_pretrained(start_from, subfolder="text_encoder")
+    autoencoder, denoiser, text_encoder = autoencoder.to(target), denoiser.to(target), text_encoder.to(target)
+    classifier = WorldClassifier(SHAPE_NAMES, COLOUR_NAMES).to(target)
+
+    # Where a stage is only exported, zero steps load its checkpoint and stop.
+    scale = 0 if export else 1
+    autoencoder_record = train_autoencoder(
+        autoencoder,
+        shards,
+        StageSettings(max(1, autoencoder_steps * scale), 16, 2e-3, minutes=autoencoder_minutes),
+        folder,
+        target,
+    )
+    classifier_record = train_classifier(
+        classifier, judge_shards, StageSettings(max(1, classifier_steps * scale), 64, 2e-3), folder, target
+    )
+    latents = encode_pictures(autoencoder, shards, torch.arange(len(shards)), target)
+    latents = latents * autoencoder.config.scaling_factor
+
+    networks = TextConditionedDenoiser(denoiser, text_encoder)
+    shown = [with_article(f"{COLOUR_NAMES[i % len(COLOUR_NAMES)]} {shape}") for i, shape in enumerate(SHAPE_NAMES)]
+    shown += ["a red mushroom, back view", "a blue mug, blurry", "a red mug, foggy", "a green tree, noisy, cartoon"]
+    shown += [f"a yellow chair, {word}" for word in ("oversaturated", "pixelated", "painting", "high quality, sharp")]
+
+    def draw_samples(average: MovingAverage, step: int) -> None:
+        averaged = TextConditionedDenoiser(make_denoiser(), make_text_encoder(tokenizer)).to(target)
+        average.copy_to(averaged)
+        parts = Networks(autoencoder, averaged.denoiser, averaged.text_encoder, tokenizer)
+        grid = folder / "samples" / f"step-{step:06d}.png"
+        grid.parent.mkdir(parents=True, exist_ok=True)
+        contact_sheet(draw(parts, shown), shown).save(grid)
+
+    denoiser_record = train_denoiser(
+        networks,
+        tokenizer,
+        latents,
+        shards.captions,
+        StageSettings(
+            max(1, denoiser_steps * scale), batch_size, learning_rate, seconds_between_checkpoints=400, minutes=minutes
+        ),
+        folder,
+        target,
+        draw_samples,
+    )
+
+    save_pipeline(PACKAGED, autoencoder, denoiser, text_encoder, tokenizer)
+    classifier.save(PACKAGED / "classifier")
+    parts = Networks(autoencoder, denoiser, text_encoder, tokenizer)
+    held_out = held_out_pairs()
+    trained = [(colour, shape) for colour in COLOUR_NAMES for shape in SHAPE_NAMES if (colour, shape) not in held_out]
+    judgement = {
+        "trained pairs": judge_samples(parts, classifier, trained, samples_per_pair),
+        "held-out pairs": judge_samples(parts, classifier, sorted(held_out), samples_per_pair),
+    }
+    print(json.dumps(judgement, indent=1), flush=True)
+    contact_sheet(draw(parts, shown), shown).save(folder / "samples" / "final.png")
+    write_provenance(
+        {"autoencoder": autoencoder_record, "classifier": classifier_record, "denoiser": denoiser_record},
+        judgement,
+        {"seed": seed, "pictures": len(shards), "judge pictures": len(judge_shards), "batch size": batch_size},
+    )
+
+
+def write_provenance(records: dict[str, dict], judgement: dict, settings: dict) -> None:
+    """Writes PROVENANCE.md and manifest.json (the hashes that `sketchbridge doctor` checks) beside the weights."""
+    files = sorted(
+        path
+        for path in PACKAGED.rglob("*")
+        if path.is_file() and path.suffix in (".json", ".safetensors", ".txt") and path.name != "manifest.json"
+    )
+    hashes = {str(path.relative_to(PACKAGED)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    (PACKAGED / "manifest.json").write_text(json.dumps({"files": hashes}, indent=1) + "\n")
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    lines = [
+        "# Where these weights come from",
+        "",
+        "Trained from nothing on pictures that this project renders of shapes that it makes (`tools/embedded_world`).",
+        "No other picture, text or weight went into them. They are licensed as the package is (Apache-2.0).",
+        "",
+        f"- Date: {date.today().isoformat()}; commit: {commit or 'before the first'}; {platform.processor() or platform.machine()},"
+        f" torch {torch.__version__}",
+        f"- Command: `python -m tools.train_embedded_prior {' '.join(sys.argv[1:])}`",
+        *(f"- {name[0].upper()}{name[1:]}: {value}" for name, value in settings.items()),
+        "",
+        "## Stages",
+        "",
+        "| stage | steps | minutes | last loss | measured |",
+        "|---|---|---|---|---|",
+    ]
+    for name, record in records.items():
+        last = record["curve"][-1][1] if record["curve"] else "-"
+        measured = {key: value for key, value in record.items() if key not in ("step", "seconds", "curve")}
+        lines.append(f"| {name} | {record['step']} | {record['seconds'] / 60:.0f} | {last} | {measured or ''} |")
+    lines += ["", "Curve of the denoiser (step, loss):", ""]
+    curve = records["denoiser"]["curve"]
+    chosen = curve[:: max(1, len(curve) // 24)]
+    lines += ["```", *(f"{step:7d}  {loss:.5f}" for step, loss, _ in chosen), "```", ""]
+    lines += ["## What the classifier says of DDIM samples (25 steps, guidance 4)", ""]
+    lines += ["| pairs | samples | shape right | colour right |", "|---|---|---|---|"]
+    for name, result in judgement.items():
+        lines.append(f"| {name} | {result['samples']} | {result['shape']:.1%} | {result['colour']:.1%} |")
+    lines += ["", "| shape | right |", "|---|---|"]
+    lines += [f"| {shape} | {right:.0%} |" for shape, right in judgement["trained pairs"]["per_shape"].items()]
+    lines += ["", "## Hashes (SHA-256)", "", "```", *(f"{value}  {name}" for name, value in hashes.items()), "```", ""]
+    (PACKAGED / "PROVENANCE.md").write_text("\n".join(lines))
+
+
+if __name__ == "__main__":
+    typer.run(main)
