@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 app = typer.Typer(
     name="sketchbridge",
@@ -40,12 +41,13 @@ class RasteriserName(StrEnum):
     NVDIFFRAST = "nvdiffrast"
 
 
-def _show_version(is_wanted: bool) -> None:
+def _show_version(is_wanted: bool) -> bool:
     if is_wanted:
         from backend.machine import sketchbridge_version
 
         typer.echo(f"sketchbridge {sketchbridge_version()}")
         raise typer.Exit
+    return is_wanted
 
 
 @app.callback()
@@ -65,13 +67,18 @@ def sketchbridge(
     """
 
 
-# Further words are let through to give them a better message than "unexpected extra arguments".
-@app.command(no_args_is_help=True, context_settings={"allow_extra_args": True})
+class _TextCommand(typer.core.TyperCommand):
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return ["PROMPT", "[-o FILE]", "[OPTIONS]"]  # what to type most often, without `more_words`
+
+
+@app.command(no_args_is_help=True, cls=_TextCommand)
 def text(
-    context: typer.Context,
     prompt: Annotated[
         str | None, typer.Argument(metavar="PROMPT", help="What to make, in quotes.", show_default=False)
     ] = None,
+    # Taken only to give words without quotes a better message than "unexpected extra arguments".
+    more_words: Annotated[list[str] | None, typer.Argument(metavar="", hidden=True, show_default=False)] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -192,8 +199,8 @@ A second one stops at once.
 
     [bold]Exit codes[/bold]: 0 done, 2 wrong input (the message says what would be right), 130 stopped, 1 a bug.
     """
-    if prompt is not None and context.args:
-        words = " ".join([prompt, *context.args])
+    if prompt is not None and more_words:
+        words = " ".join([prompt, *more_words])
         raise typer.BadParameter(f'put the prompt in quotes: sketchbridge text "{words}"', param_hint="PROMPT")
     from backend.commands.text import TextCommand, run_text_command
 

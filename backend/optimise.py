@@ -83,12 +83,7 @@ class MeshOptimisation:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.texture = TextureField().to(prior.device)
-        self._optimiser = torch.optim.Adam(
-            [*self.dmtet.parameter_groups(1.0), {"name": "texture", "params": list(self.texture.parameters())}],
-            lr=1.0,
-            betas=(0.9, 0.99),
-            eps=1e-15,
-        )
+        self._renew_optimiser()
         self._guard = SurfaceGuard(self.dmtet)
 
     @property
@@ -286,7 +281,7 @@ class MeshOptimisation:
         if wanted <= self.dmtet.grid.resolution:
             return []
         self.dmtet.grow(wanted)
-        add_new_groups(self._optimiser, self.dmtet.parameter_groups(1.0))
+        add_new_groups(self._optimiser, self._parameter_groups())
         self._guard.remember(self._step)
         return [f"the lattice grows to {wanted} cells a side"]
 
@@ -296,7 +291,7 @@ class MeshOptimisation:
         surface_rate = self.config.surface.learning_rate.at(progress) * self._rate_factor * factor
         texture_rate = self.config.texture_learning_rate.at(progress) * factor
         for group in self._optimiser.param_groups:
-            group["lr"] = texture_rate if group["name"] == "texture" else surface_rate
+            group["lr"] = group["share"] * (texture_rate if group["name"] == "texture" else surface_rate)
 
     def _slow_down(self, reason: str) -> str:
         """Halves the surface's rate and forgets the moments that led here."""
@@ -305,12 +300,14 @@ class MeshOptimisation:
         return f"{reason} The surface now moves at {self._rate_factor:.3g} of its rate."
 
     def _renew_optimiser(self) -> None:
-        self._optimiser = torch.optim.Adam(
-            [*self.dmtet.parameter_groups(1.0), {"name": "texture", "params": list(self.texture.parameters())}],
-            lr=1.0,
-            betas=(0.9, 0.99),
-            eps=1e-15,
-        )
+        # The authors' betas and epsilon, in 2D and in 3D.
+        self._optimiser = torch.optim.Adam(self._parameter_groups(), betas=(0.9, 0.99), eps=1e-15)
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Groups that remember as `share` how fast they go relative to the rate of the surface or of the texture."""
+        groups = [*self.dmtet.parameter_groups(1.0)]
+        groups.append({"name": "texture", "params": list(self.texture.parameters()), "lr": 1.0})
+        return [group | {"share": group["lr"]} for group in groups]
 
 
 class _Clock:

@@ -141,6 +141,14 @@ class RunFolder:
         self.close()
 
     def close(self) -> None:
+        self._close_metrics()
+        if self._log_handler is not None:
+            logging.getLogger().removeHandler(self._log_handler)
+            self._log_handler.close()
+            self._log_handler = None
+        self._lock.release()
+
+    def _close_metrics(self) -> None:
         if self._tensorboard is not None:
             with self._surviving("the TensorBoard events"):
                 self._tensorboard.close()
@@ -149,11 +157,6 @@ class RunFolder:
             with self._surviving("metrics.jsonl"):
                 self._metrics_file.close()
             self._metrics_file = None
-        if self._log_handler is not None:
-            logging.getLogger().removeHandler(self._log_handler)
-            self._log_handler.close()
-            self._log_handler = None
-        self._lock.release()
 
     @property
     def is_untouched(self) -> bool:
@@ -292,6 +295,7 @@ class RunFolder:
         Raises:
             DamagedRun: There is no checkpoint to go on from.
         """
+        self._close_metrics()  # its file is about to be replaced
         folder = self.path / "checkpoints"
         checkpoint = read_newest_checkpoint(folder, self.notice)
         remove_partial_checkpoints(folder)

@@ -1,7 +1,6 @@
 """Trains the embedded prior and its classifier from pictures of the embedded world, and puts them into the package.
 
-    python -m tools.embedded_world --dataset training/pictures --count 40000 --seed 1
-    python -m tools.embedded_world --dataset training/judge --count 12000 --seed 2
+    python -m tools.embedded_world --dataset training/pictures/world.npz --count 40000 --seed 1
     python -m tools.train_embedded_prior --minutes 90
 
 Stages: autoencoder, classifier, denoiser. Each goes on where it was broken off; delete a stage's file in the training
@@ -27,6 +26,7 @@ from transformers import CLIPTextModel
 from backend.diffusion.prompts import with_article
 from backend.evaluation.classifier import WorldClassifier
 from tools.embedded_training.architecture import (
+    caption_words,
     make_autoencoder,
     make_denoiser,
     make_text_encoder,
@@ -36,11 +36,12 @@ from tools.embedded_training.architecture import (
 from tools.embedded_training.autoencoder import encode_pictures, train_autoencoder
 from tools.embedded_training.checkpoints import MovingAverage
 from tools.embedded_training.denoiser import TextConditionedDenoiser, train_denoiser
-from tools.embedded_training.judge import train_classifier
+from tools.embedded_training.judge import render_judge_pictures, train_classifier
 from tools.embedded_training.pictures_on_disk import PictureShards
 from tools.embedded_training.samples import Networks, contact_sheet, draw, judge_samples
 from tools.embedded_training.stage import StageSettings
-from tools.embedded_world import COLOUR_NAMES, SHAPE_NAMES, held_out_pairs, vocabulary
+from tools.embedded_world.colours import COLOUR_NAMES, held_out_pairs
+from tools.embedded_world.shapes import SHAPE_NAMES
 
 REPOSITORY = Path(__file__).parent.parent
 PACKAGED = REPOSITORY / "backend" / "diffusion" / "embedded"
@@ -48,7 +49,7 @@ PACKAGED = REPOSITORY / "backend" / "diffusion" / "embedded"
 
 def main(
     pictures: Annotated[Path, typer.Option(help="Shards for the prior.")] = Path("training/pictures"),
-    judge_pictures: Annotated[Path, typer.Option(help="Other shards, for the classifier.")] = Path("training/judge"),
+    judge_count: Annotated[int, typer.Option(help="Pictures of their own for the classifier.")] = 12000,
     folder: Annotated[Path, typer.Option(help="Checkpoints and sample grids.")] = Path("training"),
     autoencoder_steps: int = 4000,
     autoencoder_minutes: Annotated[float | None, typer.Option(help="Budget of time for this stage.")] = None,
@@ -68,8 +69,9 @@ def main(
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     target = torch.device(device)
-    shards, judge_shards = PictureShards(pictures), PictureShards(judge_pictures)
-    tokenizer = make_tokenizer(vocabulary())
+    render_judge_pictures(folder / "judge", judge_count, seed + 1000)
+    shards, judge_shards = PictureShards(pictures), PictureShards(folder / "judge")
+    tokenizer = make_tokenizer(caption_words())
 
     if start_from is None:
         autoencoder, denoiser, text_encoder = make_autoencoder(), make_denoiser(), make_text_encoder(tokenizer)
@@ -78,7 +80,7 @@ def main(
         denoiser = UNet2DConditionModel.from_pretrained(start_from, subfolder="unet")
         text_encoder = CLIPTextModel.from_pretrained(start_from, subfolder="text_encoder")
     autoencoder, denoiser, text_encoder = autoencoder.to(target), denoiser.to(target), text_encoder.to(target)
-    classifier = WorldClassifier(SHAPE_NAMES, COLOUR_NAMES).to(target)
+    classifier = WorldClassifier(list(SHAPE_NAMES), list(COLOUR_NAMES)).to(target)
 
     # Where a stage is only exported, zero steps load its checkpoint and stop.
     scale = 0 if export else 1

@@ -12,13 +12,13 @@ from torch import Tensor
 class Material:
     """glTF's metallic-roughness material at `points` places; may carry gradients."""
 
-    albedo: Float[Tensor, "points 3"]
+    albedo: Float[Tensor, "*points 3"]
     """Base colour, sRGB-coded, in [0, 1]."""
 
-    roughness: Float[Tensor, "points 1"]
+    roughness: Float[Tensor, "*points 1"]
     """Perceptual roughness in [0, 1]; linear, as glTF stores it. 0 is a mirror."""
 
-    metallic: Float[Tensor, "points 1"]
+    metallic: Float[Tensor, "*points 1"]
     """In [0, 1]; linear. 0 is a dielectric such as paint or wood, 1 a metal."""
 
     def __post_init__(self) -> None:

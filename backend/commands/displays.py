@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rich.console import Console, ConsoleRenderable, Group
 from rich.live import Live
@@ -65,7 +65,7 @@ class JobResult:
     step: int
     total: int
     seconds: float
-    """Time the job has run, over all its resumptions."""
+    """Time the job has run, over all its resumptions, with the finishing of the mesh."""
     faces: int
     run_dir: Path
     mesh: Path | None
@@ -76,6 +76,7 @@ class JobResult:
     """How to go on, for a job that was stopped."""
 
 
+@runtime_checkable  # for the type checker of the tests
 class Display(Protocol):
     """Shows one job. Used as a context manager around it."""
 
@@ -200,7 +201,7 @@ class TerminalDisplay:
             Text(progress.stage, "bold cyan"),
             bar,
             Text(f"{progress.step}/{progress.total}"),
-            Text(f"{progress.steps_per_second:.1f} steps/s", "green"),
+            Text(_readable_pace(progress.steps_per_second), "green"),
             Text(f"{readable_seconds(progress.seconds_left)} left", "green"),
             Text(f"|g| {progress.gradient_norm:.3g}", "dim"),
             Text(f"{progress.faces:,} faces", "dim"),
@@ -319,10 +320,19 @@ def _json_value(value: Any) -> Any:
 
 def _plain_progress(progress: JobProgress) -> str:
     return (
-        f"{progress.stage} step {progress.step}/{progress.total}, {progress.steps_per_second:.1f} steps/s, "
+        f"{progress.stage} step {progress.step}/{progress.total}, {_readable_pace(progress.steps_per_second)}, "
         f"{readable_seconds(progress.seconds_left)} left, gradient norm {progress.gradient_norm:.3g}, "
         f"{progress.faces:,} faces"
     )
+
+
+def _readable_pace(steps_per_second: float) -> str:
+    """`9.5 steps/s`; slow models are told in seconds per step."""
+    if steps_per_second <= 0:
+        return "? steps/s"
+    if steps_per_second < 0.95:
+        return f"{1 / steps_per_second:.1f} s/step"
+    return f"{steps_per_second:.1f} steps/s"
 
 
 def readable_seconds(seconds: float) -> str:

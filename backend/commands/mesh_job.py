@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import UInt8
@@ -34,6 +34,7 @@ RUN_MESH_NAME = "mesh.glb"
 _log = logging.getLogger(__name__)
 
 
+@runtime_checkable  # for the type checker of the tests
 class JobStep(Protocol):
     """What a job tells about a step that it has made."""
 
@@ -57,11 +58,16 @@ class JobStep(Protocol):
     def seconds(self) -> dict[str, float]: ...  # per part of the step
 
 
+@runtime_checkable  # for the type checker of the tests
 class MeshJob(Protocol):
     """A task that has been set up: it makes steps, can be saved between two of them, and ends in a mesh."""
 
     @property
     def total_steps(self) -> int: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def rasteriser(self) -> Rasteriser: ...
     def steps(self) -> Iterator[Any]: ...  # of JobStep; closing the iterator cancels
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]: ...
     def load_state(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None: ...
@@ -92,6 +98,8 @@ class Delivery:
     faces: int
     turntable: Path | None
     report: Path | None
+    seconds: float
+    """From the last step to here."""
     problem: OutputNotWritable | None
     """Why the mesh is not where the user wanted it."""
 
@@ -145,9 +153,7 @@ def optimise(
     return Progress(step_number, job.total_steps, elapsed_before + time.monotonic() - started)
 
 
-def deliver(
-    job: MeshJob, run: RunFolder, display: Display, progress: Progress, output: Path | None, rasteriser: Rasteriser
-) -> Delivery:
+def deliver(job: MeshJob, run: RunFolder, display: Display, progress: Progress, output: Path | None) -> Delivery:
     """Turns the state of a job into a textured mesh and writes it, with its turntable and the report.
 
     The mesh goes to the run folder first and to `output` second, so that a full disk or a folder that has vanished
@@ -163,9 +169,9 @@ def deliver(
     _log.info("mesh with %d faces on disk %.2f s after the last step", len(finished.mesh.faces), _since(started))
 
     display.doing("rendering the turntable")
-    turntable = _write_turntable(run, finished, rasteriser)
+    turntable = _write_turntable(run, finished, job.rasteriser)
     report = finish_report(run, progress)
-    return Delivery(mesh_path, len(finished.mesh.faces), turntable, report, problem)
+    return Delivery(mesh_path, len(finished.mesh.faces), turntable, report, _since(started), problem)
 
 
 def finish_report(run: RunFolder, progress: Progress) -> Path | None:

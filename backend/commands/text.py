@@ -14,7 +14,7 @@ from backend import machine
 from backend.appearance.mesh_files import check_output_path
 from backend.checkpoint import Checkpoint
 from backend.commands.displays import Display, JobResult, JobStart, JsonLinesDisplay, TerminalDisplay
-from backend.commands.mesh_job import Delivery, Progress, deliver, explained, finish_report, optimise
+from backend.commands.mesh_job import Delivery, MeshJob, Progress, deliver, explained, finish_report, optimise
 from backend.commands.stop_signals import StopSignals
 from backend.config import TextToMeshSettings
 from backend.errors import BadInput, DamagedRun, SketchbridgeError
@@ -168,7 +168,7 @@ def _run(
     display.doing("the first step")
     progress = optimise(job, run, display, stop, checkpoint)
     if progress.is_complete:
-        delivery = deliver(job, run, display, progress, output, job.rasteriser)
+        delivery = deliver(job, run, display, progress, output)
         if delivery.problem is not None:
             raise delivery.problem
         display.finished(_result(run, progress, delivery))
@@ -180,11 +180,11 @@ def _run(
 
 
 def _deliver_unfinished(
-    job: TextToMesh, run: RunFolder, display: Display, progress: Progress, output: Path | None
+    job: MeshJob, run: RunFolder, display: Display, progress: Progress, output: Path | None
 ) -> Delivery | None:
     """The mesh so far. The checkpoint is on the disk already, so that nothing that fails here loses anything."""
     try:
-        delivery = deliver(job, run, display, progress, output, job.rasteriser)
+        delivery = deliver(job, run, display, progress, output)
     except SketchbridgeError as error:
         run.notice(f"there is no mesh so far: {error}", progress.step)
         finish_report(run, progress)
@@ -201,7 +201,7 @@ def _result(run: RunFolder, progress: Progress, delivery: Delivery | None) -> Jo
         is_complete=progress.is_complete,
         step=progress.step,
         total=progress.total,
-        seconds=progress.elapsed_seconds,
+        seconds=progress.elapsed_seconds + (delivery.seconds if delivery is not None else 0.0),
         faces=delivery.faces if delivery is not None else 0,
         run_dir=run.path.absolute(),
         mesh=delivery.mesh.absolute() if delivery is not None else None,
@@ -211,7 +211,7 @@ def _result(run: RunFolder, progress: Progress, delivery: Delivery | None) -> Jo
     )
 
 
-def _versions(job: TextToMesh, settings: TextToMeshSettings) -> dict[str, Any]:
+def _versions(job: MeshJob, settings: TextToMeshSettings) -> dict[str, Any]:
     return {
         **machine.versions_record(),
         "device": str(job.device),

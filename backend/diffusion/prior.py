@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -13,6 +13,7 @@ from backend.diffusion.prediction import Latents
 Embeddings = Float[Tensor, "batch tokens embedding"]
 
 
+@runtime_checkable
 class DiffusionPrior(Protocol):
     """A frozen latent-diffusion model. Everything is differentiable with respect to its pictures and latents only."""
 

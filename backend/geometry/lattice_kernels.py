@@ -216,8 +216,8 @@ def place_crossings_backward(
 ):
     """Adds the gradients for `distances` and `offsets` from that for `positions`; `offset_gradient` may be [3, 0].
 
-    Raising a distance to `smallest` passes its gradient on as if nothing had happened, or a vertex whose distance is zero
-    could never move again; the distances behind `wall` get none.
+    Raising a distance to `smallest` passes its gradient on as if nothing had happened, or a vertex whose distance is
+    zero could never move again; the distances behind `wall` get none.
     """
     cell = distances.dtype.type(2 * half_extent / (side - 1))
     smallest = distances.dtype.type(smallest)

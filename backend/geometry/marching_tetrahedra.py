@@ -1,14 +1,16 @@
 """Marching tetrahedra on the implicit lattice: signed distances to a closed triangle mesh, differentiably.
 
-Two implementations give the same mesh, down to the order of its vertices and faces: numba loops for the CPU, which visit
-only the cubes that the surface passes through and whose backward touches only the surface, and plain torch for other
-devices. Vertices are sorted by the edge that they lie on, faces by their cube, so that equal input gives equal output.
+Two implementations give the same mesh, down to the order of its vertices and faces: numba loops for the CPU, which
+visit only the cubes that the surface passes through and whose backward touches only the surface, and plain torch for
+other devices. Vertices are sorted by the edge that they lie on, faces by their cube, so that equal input gives equal
+output.
 
 What the distances are taken for:
 
 - Negative is inside. Zero and NaN are outside.
 - The outermost layer of the lattice is always outside, at least half a cell away from the surface. A surface that would
-  leave the lattice is closed there by a flat cap, so that **every mesh is closed**. No gradient reaches such a distance.
+  leave the lattice is closed there by a flat cap, so that **every mesh is closed**. No gradient reaches such a
+  distance.
 - A distance closer to zero than `SMALLEST_DISTANCE_CELLS` is moved to that size, without change of sign. Otherwise all
   crossings around a lattice vertex with distance zero would fall on one point, and the gradient of an edge with two
   small distances would have no bound. Gradients pass through this as if it had not happened.
@@ -37,7 +39,7 @@ class Crossings(NamedTuple):
     """Where the surface is, without its positions."""
 
     edges: Int[Tensor, "crossings 2"]
-    """int32, the lattice vertices of the crossed edges, the lower one first; sorted. Crossing i is vertex i of the mesh."""
+    """int32, lattice vertices at the ends, the lower one first; sorted. Crossing i is vertex i of the mesh."""
     faces: Int[Tensor, "faces 3"]
     """int32."""
 
@@ -50,8 +52,8 @@ def marching_tetrahedra(
 ) -> TriangleMesh:
     """The surface of distance zero as a closed mesh with outward faces, perhaps an empty one.
 
-    Differentiable in `signed_distances` and `offsets`. Where edges of the lattice cross the surface is fixed by the signs;
-    the derivative is that of the crossings' positions.
+    Differentiable in `signed_distances` and `offsets`. Where edges of the lattice cross the surface is fixed by the
+    signs; the derivative is that of the crossings' positions.
 
     Args:
         signed_distances: Metres, negative inside, indexed by x, y, z.
@@ -204,10 +206,11 @@ def _lattice_numbers(grid: TetrahedralGrid) -> tuple[int, float, float, float]:
 def _case_tensors(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Triangle counts [256], edges of triangles [256, 12, 3] and counts of bits [256]; int64."""
     cases = cube_cases()
-    return tuple(
+    counts, edges, bits = (
         torch.from_numpy(table.astype(np.int64)).to(device)
         for table in (cases.triangle_counts, cases.triangle_edges, _bit_counts())
     )
+    return counts, edges, bits
 
 
 def _find_crossings(inside: Tensor) -> Crossings:

@@ -13,8 +13,8 @@ from numba import njit
 def pair_faces_at_edges(faces, first_slot, slots, edges, edge_faces):
     """Finds the edges of a mesh and the faces on their two sides, in O(faces).
 
-    Half-edges are put into buckets by their lower vertex (a counting sort), and matched inside a bucket by the upper one.
-    A third face at the same edge opens the edge again, so that faces 1 and 2, 3 and 4, ... are paired.
+    Half-edges are put into buckets by their lower vertex (a counting sort), and matched inside a bucket by the upper
+    one. A third face at the same edge opens the edge again, so that faces 1 and 2, 3 and 4, ... are paired.
 
     Args:
         faces: int32 [faces, 3].
@@ -94,7 +94,7 @@ def normal_consistency_with_gradient(positions, faces, edge_faces, by_area, grad
     total_weight = 0.0
     for edge in range(len(edge_faces)):
         first, second = edge_faces[edge, 0], edge_faces[edge, 1]
-        if second < 0:
+        if second < 0 or sizes[first] == 0 or sizes[second] == 0:
             continue
         weight = min(sizes[first], sizes[second]) if by_area else positions.dtype.type(1)
         cosine = positions.dtype.type(0)

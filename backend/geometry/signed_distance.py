@@ -1,13 +1,14 @@
 """Signed distances of simple shapes and of any triangle mesh, and reading a mesh file that a user gives as a start.
 
-Distances are in metres and negative inside. For meshes, inside is where the winding number is above 1/2 in size, so that
-open, self-intersecting and non-manifold meshes work, and meshes turned inside out as well.
+Distances are in metres and negative inside. For meshes, inside is where the winding number is above 1/2 in size, so
+that open, self-intersecting and non-manifold meshes work, and meshes turned inside out as well.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import igl
 import numpy as np
@@ -83,11 +84,13 @@ def signed_distance_of_mesh(
 ) -> Float[Tensor, "points"]:
     """Distance to the nearest face, negative where the fast winding number says inside. Not differentiable.
 
-    libigl's bounding volume tree takes 6 us for a point near a mesh of 80k faces and 20 us for one far away; the winding
-    number (Barill et al. 2018) takes 1.5 us. Where an open mesh has its opening, the sign changes without a face nearby.
+    libigl's bounding volume tree takes 6 us for a point near a mesh of 80k faces and 20 us for one far away; the
+    winding number (Barill et al. 2018) takes 1.5 us. Where an open mesh has its opening, the sign changes without a
+    face nearby.
     """
     queries = points.detach().cpu().double().numpy()
-    distances = _distance_to_faces(vertices, faces, queries)
+    # Never exactly zero: a point on a wall inside the solid keeps its sign.
+    distances = np.maximum(_distance_to_faces(vertices, faces, queries), 1e-8)
     signed = np.where(_is_inside(vertices, faces, queries), -distances, distances)
     return torch.from_numpy(signed).to(points)
 
@@ -95,44 +98,103 @@ def signed_distance_of_mesh(
 def signed_distance_on_lattice(
     vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"], grid: TetrahedralGrid
 ) -> Float[Tensor, "side side side"]:
-    """`signed_distance_of_mesh` at the vertices of a lattice, faster, and without losing thin parts.
+    """`signed_distance_of_mesh` at the vertices of a lattice: faster, and fit to be marched.
 
     Exact within two cells of the surface; further away interpolated from lattices with cells of up to 1/16 of the half
-    extent. Sheets and wires that fall between the vertices of the lattice are made `2 * THIN_PART_CELLS` thick, an open
-    sheet too, which has no inside of its own.
+    extent. Two things differ on purpose:
+
+    - Walls inside the solid, where parts overlap or touch, do not count: the distance to them would draw grooves into
+      the surface where they come up to it. The depth is estimated from the real surface then.
+    - Sheets and wires that fall between the vertices of the lattice are made `2 * THIN_PART_CELLS` cells thick, an open
+      sheet too, which has no inside of its own.
     """
-    sizes = torch.from_numpy(_distances_on_lattice(vertices, faces, grid))
+    shape = (grid.side,) * 3
     points = grid.positions(dtype=torch.float64).view(-1, 3).numpy()
-    inside = _is_inside(vertices, faces, points).reshape(sizes.shape)
-    signed = torch.where(torch.from_numpy(inside), -sizes, sizes)
-    return _with_thin_parts(signed, grid).float()
+    inside = _is_inside(vertices, faces, points)
+    distances, is_near = _far_distances(vertices, faces, grid)
+    nearest = _nearest_on_faces(vertices, faces, points[is_near])
+    near_distances = np.linalg.norm(nearest.points - points[is_near], axis=1)
+    is_behind_wall = _is_behind_inner_wall(vertices, faces, nearest, inside[is_near], grid.cell_metres)
+    if is_behind_wall.any():
+        # What lies outside sees nothing but the real surface.
+        seen = ~inside[is_near] & (near_distances < 1.5 * grid.cell_metres)
+        near_distances[is_behind_wall] = _distance_to_discs(
+            points[is_near][is_behind_wall], nearest.points[seen], nearest.normals[seen], grid.cell_metres / 2
+        )
+    distances[is_near] = near_distances
+    # Never exactly zero, which would lose the sign.
+    signed = np.where(inside, -1.0, 1.0) * np.maximum(distances, 1e-8)
+    return _with_thin_parts(torch.from_numpy(signed).view(shape), grid).float()
+
+
+class _Nearest(NamedTuple):
+    points: np.ndarray
+    """[queries, 3], on the faces."""
+    normals: np.ndarray
+    """[queries, 3], unit normals of the faces; zero for a face without area."""
+
+
+def _nearest_on_faces(vertices: np.ndarray, faces: np.ndarray, queries: np.ndarray) -> _Nearest:
+    vertices, faces = vertices.astype(np.float64), faces.astype(np.int64)
+    _, found, points = igl.point_mesh_squared_distance(queries, vertices, faces)
+    a, b, c = (vertices[faces[found, corner]] for corner in range(3))
+    normals = np.cross(b - a, c - a)
+    return _Nearest(points, normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-300))
 
 
 def _distance_to_faces(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> np.ndarray:
     if len(points) == 0:
         return np.zeros(0)
     squared, _, _ = igl.point_mesh_squared_distance(points, vertices.astype(np.float64), faces.astype(np.int64))
-    # Never exactly zero: a point on a wall inside the object (where parts overlap) must keep its sign.
-    return np.sqrt(np.maximum(squared, 1e-16))
+    return np.sqrt(squared)
 
 
 def _is_inside(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> np.ndarray:
+    if len(points) == 0:
+        return np.zeros(0, dtype=bool)
     winding = igl.fast_winding_number(vertices.astype(np.float64), faces.astype(np.int64), points)
     return np.abs(winding) > 0.5  # -1 inside a mesh whose faces all look inwards
 
 
-def _distances_on_lattice(vertices: np.ndarray, faces: np.ndarray, grid: TetrahedralGrid) -> np.ndarray:
-    """Unsigned. Far points are the slow ones, and there a coarse lattice tells enough."""
-    points = grid.positions(dtype=torch.float64).numpy()
+def _far_distances(vertices: np.ndarray, faces: np.ndarray, grid: TetrahedralGrid) -> tuple[np.ndarray, np.ndarray]:
+    """Unsigned distances [side^3] from coarser lattices, and where they are too near to be trusted.
+
+    Far points are the slow ones for a tree of faces, and there a coarse lattice tells enough. Interpolation is wrong by
+    at most half the diagonal of a coarse cell, 0.87 of its side: what is not near is at least 1.13 coarse or 2.26 fine
+    cells from the faces.
+    """
     if grid.resolution <= 32 or grid.resolution % 2:
-        return _distance_to_faces(vertices, faces, points.reshape(-1, 3)).reshape(points.shape[:3])
-    coarse_grid = TetrahedralGrid(grid.resolution // 2, grid.half_extent_metres)
-    distances = refine(torch.from_numpy(_distances_on_lattice(vertices, faces, coarse_grid))).numpy()
-    # Interpolation is wrong by at most half the diagonal of a coarse cell, 0.87 of its side, which leaves the points
-    # exact that are closer than 1.13 coarse or 2.26 fine cells.
-    is_near = distances < 2 * coarse_grid.cell_metres
+        return np.zeros(grid.vertex_count), np.ones(grid.vertex_count, dtype=bool)
+    coarse = TetrahedralGrid(grid.resolution // 2, grid.half_extent_metres)
+    distances, is_near = _far_distances(vertices, faces, coarse)
+    points = coarse.positions(dtype=torch.float64).view(-1, 3).numpy()
     distances[is_near] = _distance_to_faces(vertices, faces, points[is_near])
-    return distances
+    distances = refine(torch.from_numpy(distances).view((coarse.side,) * 3)).view(-1).numpy()
+    return distances, distances < 2 * coarse.cell_metres
+
+
+def _is_behind_inner_wall(
+    vertices: np.ndarray, faces: np.ndarray, nearest: _Nearest, inside: np.ndarray, cell_metres: float
+) -> np.ndarray:
+    """Which of the inside points have their nearest face in the middle of the solid: it has inside on both sides."""
+    result = inside.copy()
+    for side in (-1, 1):
+        beside = nearest.points[result] + side * 0.05 * cell_metres * nearest.normals[result]
+        result[result] = _is_inside(vertices, faces, beside)
+    return result
+
+
+def _distance_to_discs(points: np.ndarray, centres: np.ndarray, normals: np.ndarray, radius: float) -> np.ndarray:
+    """Distance to the nearest of the discs, of which the eight with the nearest centres are looked at."""
+    from scipy.spatial import KDTree
+
+    if len(centres) == 0:
+        return np.full(len(points), radius)
+    distances, found = KDTree(centres).query(points, k=min(8, len(centres)))
+    distances, found = distances.reshape(len(points), -1), found.reshape(len(points), -1)
+    along = np.einsum("pkc,pkc->pk", points[:, None] - centres[found], normals[found])
+    across = np.sqrt(np.maximum(distances**2 - along**2, 0))
+    return np.hypot(along, np.maximum(across - radius, 0)).min(axis=1)
 
 
 def _with_thin_parts(signed: Tensor, grid: TetrahedralGrid) -> Tensor:
@@ -171,8 +233,8 @@ class InitialMesh:
 def load_initial_mesh(path: str | Path, radius_metres: float = BALL_RADIUS_METRES) -> InitialMesh:
     """Reads a mesh file, all objects of a scene in their places, and moves it into a ball around the origin.
 
-    The middle of its bounding box comes to the origin and its furthest vertex to `radius_metres`. Axes stay as they are.
-    Faces without area are left out. Materials and textures are not read, and nothing is fetched from anywhere.
+    The middle of its bounding box comes to the origin and its furthest vertex to `radius_metres`. Axes stay as they
+    are. Faces without area are left out. Materials and textures are not read, and nothing is fetched from anywhere.
 
     Raises:
         UnreadableMesh: The file is missing, of an unknown kind, damaged, empty, or holds no usable surface.
@@ -204,7 +266,8 @@ def load_initial_mesh(path: str | Path, radius_metres: float = BALL_RADIUS_METRE
     if not has_area.any():
         raise UnreadableMesh(f"none of the {len(faces)} faces of {path} has an area")
     used, faces = np.unique(faces[has_area], return_inverse=True)
-    return InitialMesh(vertices[used], faces.reshape(-1, 3), tuple(float(number) for number in centre), scale)
+    x, y, z = (float(number) for number in centre)
+    return InitialMesh(vertices[used], faces.reshape(-1, 3), (x, y, z), scale)
 
 
 def _read_scene(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -222,7 +285,9 @@ def _read_scene(path: Path) -> tuple[np.ndarray, np.ndarray]:
         # process=False: repairs would hide what the checks are looking for.
         scene = trimesh.load_scene(str(path), process=False, skip_materials=True, allow_remote=False)
     except Exception as error:  # each format fails in its own way, with IndexError, KeyError, struct.error...
-        raise UnreadableMesh(f"{path} cannot be read as {path.suffix.lower()}: {error or type(error).__name__}") from error
+        raise UnreadableMesh(
+            f"{path} cannot be read as {path.suffix.lower()}: {error or type(error).__name__}"
+        ) from error
 
     parts = []
     for node in scene.graph.nodes_geometry:

@@ -28,14 +28,17 @@ class MeshEdges(NamedTuple):
 def unique_edges_with_faces(faces: Int[Tensor, "faces 3"], vertex_count: int) -> MeshEdges:
     """The edges of a mesh and the faces that they join.
 
-    Where more than two faces meet, the edge comes several times, with the first and second face, the third and fourth...
+    Where more than two faces meet, the edge comes several times, with the first and second face, the third and
+    fourth...
     """
     if faces.device.type != "cpu":
         return _sorted_edges(faces, vertex_count)
     from backend.geometry.mesh_kernels import pair_faces_at_edges
 
-    if len(faces) and not (0 <= int(faces.min()) and int(faces.max()) < vertex_count):
-        raise ValueError(f"faces point at vertices {int(faces.min())} to {int(faces.max())}, but there are {vertex_count}")
+    if len(faces) and (int(faces.min()) < 0 or int(faces.max()) >= vertex_count):
+        raise ValueError(
+            f"faces point at vertices {int(faces.min())} to {int(faces.max())}, but there are {vertex_count}"
+        )
     slots = np.empty((3 * len(faces), 2), dtype=np.int32)
     edges, edge_faces = torch.empty(2, 3 * len(faces), 2, dtype=torch.int32)
     count = pair_faces_at_edges(
@@ -73,9 +76,9 @@ def normal_consistency(
 ) -> Float[Tensor, ""]:
     """Mean over the edges of 1 - cosine of the angle between the normals of the two faces; 0 for a plane, at most 2.
 
-    Marching tetrahedra makes slivers, whose normals turn with the slightest motion: the gradient of a face's normal grows
-    as one over its height. Weighing an edge by the smaller area of its two faces bounds that. threestudio compares vertex
-    normals instead, which hides creases as wide as a cell.
+    Marching tetrahedra makes slivers, whose normals turn with the slightest motion: the gradient of a face's normal
+    grows as one over its height. Weighing an edge by the smaller area of its two faces bounds that. threestudio
+    compares vertex normals instead, which hides creases as wide as a cell.
 
     Args:
         mesh: Faces without area count for nothing.
@@ -98,11 +101,12 @@ def normal_consistency(
 def _normal_consistency(mesh: TriangleMesh, edges: MeshEdges, weights: str) -> Tensor:
     normals = mesh.face_normals()
     sizes = normals.detach().norm(dim=-1)
-    normals = normals / normals.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(normals.dtype).tiny)
+    # One for faces without area, whose gradient would be infinite; their weight is zero anyhow.
+    normals = normals / torch.where(sizes > 0, normals.norm(dim=-1), 1.0)[:, None]
     first, second = edges.faces[edges.faces[:, 1] >= 0].long().unbind(1)
     edge_weights = torch.minimum(sizes[first], sizes[second])
     if weights == "equal":
-        edge_weights = torch.ones_like(edge_weights)
+        edge_weights = (edge_weights > 0).to(edge_weights)
     bend = 1 - (normals[first] * normals[second]).sum(-1)
     return (edge_weights * bend).sum() / edge_weights.sum().clamp(min=torch.finfo(normals.dtype).tiny)
 
@@ -154,10 +158,10 @@ def sign_change_entropy(
 ) -> Float[Tensor, ""]:
     """Cross-entropy of the signs at both ends of the lattice edges that the surface crosses (nvdiffrec, equation 2).
 
-    For an edge with distances a and b: BCE(sigmoid(a), b > 0) + BCE(sigmoid(b), a > 0), a mean over the crossed edges of
-    all seven directions. Each end is drawn to the sign of the other: loose parts and holes close, the area shrinks. Only
-    edges that the marching sees count, so that the outermost layer of the lattice is outside here too; it gets no
-    gradient where its own sign says otherwise.
+    For an edge with distances a and b: BCE(sigmoid(a), b > 0) + BCE(sigmoid(b), a > 0), a mean over the crossed edges
+    of all seven directions. Each end is drawn to the sign of the other: loose parts and holes close, the area
+    shrinks. Only edges that the marching sees count, so that the outermost layer of the lattice is outside here too;
+    it gets no gradient where its own sign says otherwise.
 
     Args:
         signed_distances: Metres, negative inside.

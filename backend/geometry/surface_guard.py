@@ -50,7 +50,10 @@ class SurfaceGuard:
         self.remember(step)
 
     def remember(self, step: int) -> None:
-        """Takes the present surface for a good one, and forgets all others."""
+        """Takes the present surface for a good one, and forgets all others.
+
+        Called whenever a checkpoint is written, it lets a resumed job do the same as an unbroken one.
+        """
         self._start = self._last = (step, self._dmtet.state())
         self._has_restored_last = False
 

@@ -1,8 +1,8 @@
 """A cube cut into tetrahedra, of which nothing is stored: six tetrahedra in each small cube, computed from its corner.
 
 This is the Kuhn (or Freudenthal) lattice. Vertices are numbered with x slowest and z fastest; a field on the lattice is
-a tensor `[side, side, side]` indexed by x, y, z. Every edge goes from a vertex up along one of seven directions, so that
-an edge is named by `7 * vertex + direction`. All tetrahedra have their volume positive.
+a tensor `[side, side, side]` indexed by x, y, z. Every edge goes from a vertex up along one of seven directions, so
+that an edge is named by `7 * vertex + direction`. All tetrahedra have their volume positive.
 """
 
 from __future__ import annotations
@@ -165,22 +165,21 @@ class CubeCases:
     triangle_counts: np.ndarray
     """[256] uint8."""
     triangle_edges: np.ndarray
-    """[256, 12, 3] uint8: `8 * corner + direction` of the edge that each corner of a triangle lies on, direction 1..7."""
+    """[256, 12, 3] uint8: `8 * corner + direction` of the edge under each corner of a triangle, direction 1..7."""
 
 
 @lru_cache(maxsize=1)
 def cube_cases() -> CubeCases:
     """The table for whole cubes, worked out from one rule for a tetrahedron a, b, c, d of positive volume.
 
-    With a alone inside, the crossings of ab, ac, ad turn counter-clockwise seen from outside; with a alone outside, they
-    turn the other way; with a and b inside, ac, ad, bd, bc is a quadrilateral that is counter-clockwise from outside.
+    With a alone inside, the crossings of ab, ac, ad turn counter-clockwise seen from outside; with a alone outside,
+    they turn the other way; with a and b inside, ac, ad, bd, bc is a quadrilateral that is counter-clockwise from
+    outside.
     """
     counts = np.zeros(256, dtype=np.uint8)
     edges = np.zeros((256, 12, 3), dtype=np.uint8)
     for code in range(256):
-        triangles = [
-            triangle for corners in TETRAHEDRA for triangle in _triangles_of_tetrahedron(corners, code)
-        ]
+        triangles = [triangle for corners in TETRAHEDRA for triangle in _triangles_of_tetrahedron(corners, code)]
         counts[code] = len(triangles)
         for index, triangle in enumerate(triangles):
             # An edge starts at its lower corner, whose bits are a part of the upper one's.

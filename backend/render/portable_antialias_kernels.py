@@ -5,8 +5,14 @@ it crosses the line between the centres decides how much of one pixel's colour i
 depends on the vertices of the silhouette edge, and this is what gives coverage a gradient (Laine et al. 2020, section 3.5).
 
 Two rules find the silhouette. nvdiffrast's looks at the edges of the nearer pixel's own face only, so it misses nearly
-all silhouettes of meshes whose faces are smaller than a pixel. The walk follows the surface from face to face along the
-line until it folds back, ends, or arrives at the other pixel's face.
+all silhouettes of meshes whose faces are smaller than a pixel; of those it finds, it gives each wholly to the horizontal
+or wholly to the vertical pairs, whichever it crosses more steeply. The walk follows the surface from face to face along
+the line until it folds back, ends, or arrives at the other pixel's face.
+
+The walk shares a silhouette with unit normal n between both kinds of pairs, n_x^2 to n_y^2. This makes the gradient right
+for edges of every length and slope: an edge of length l crosses l |n_x| horizontal pairs, each of whose crossings moves
+by 1 / |n_x| when the edge moves by 1, and l |n_y| vertical ones with 1 / |n_y|. Weighed, l n_x^2 + l n_y^2 = l: the area
+that the edge sweeps.
 
 Kernels release the GIL, use one thread and no atomics, and check no index: `portable_rasteriser` does.
 """
@@ -18,7 +24,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-NO_SILHOUETTE, SILHOUETTE, PASSED_BY = 0, 1, 2
+NO_SILHOUETTE, SILHOUETTE, PASSED_BY, SEARCHING = 0, 1, 2, 3
 """How a search ends. Passed by: the surface goes on beneath the other pixel, which shows something else."""
 
 CROSSING_TOLERANCE = 1.0 / 16.0
@@ -27,9 +33,6 @@ CROSSING_TOLERANCE = 1.0 / 16.0
 LONGEST_WALK = 4096
 """Faces; an end to walks over surfaces that are degenerate in the image."""
 
-STEEPEST_SLOPE = 2.0
-"""Limit on dx/dy of an edge (dy/dx for vertical pairs) in the gradient: tiny edges point anywhere."""
-
 INNER_PIXEL, OUTER_PIXEL, AXIS, EDGE_START, EDGE_END = 0, 1, 2, 3, 4
 """Columns of the integers of a crossing."""
 
@@ -37,7 +40,7 @@ CROSSING_AT, BLEND_WEIGHT = 0, 1
 """Columns of the numbers of a crossing."""
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def find_adjacent_faces(faces, vertex_count):
     """The face across each edge, -1 where there is none.
@@ -88,7 +91,7 @@ def find_adjacent_faces(faces, vertex_count):
     return adjacent
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def project_to_pixels(positions, height, width, pixels):
     """Writes the pixel coordinates [vertices, 2] of clip positions, centres at whole numbers; NaN behind the eye."""
@@ -102,7 +105,7 @@ def project_to_pixels(positions, height, width, pixels):
             pixels[vertex, 1] = np.nan
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def find_crossings(positions, faces, adjacent, raster, walks):
     """Lists where silhouettes cross between neighbouring pixels.
@@ -116,7 +119,7 @@ def find_crossings(positions, faces, adjacent, raster, walks):
     Returns:
         int32 [crossings, 5]: inner pixel, whose face leads to the silhouette; outer pixel; axis, 0 for a horizontal pair
         and 1 for a vertical one; the two vertices of the edge. And float64 [crossings, 2]: the distance from the inner
-        centre in pixels, which the tolerance may take out of [0, 1], and the weight of the blend.
+        centre in pixels, within [0, 1]; and the weight of the blend.
     """
     height, width = raster.shape[0], raster.shape[1]
     pixels = np.empty((len(positions), 2), np.float64)
@@ -166,15 +169,13 @@ def find_crossings(positions, faces, adjacent, raster, walks):
                 indices[count, AXIS] = axis
                 indices[count, EDGE_START] = start
                 indices[count, EDGE_END] = stop
-                numbers[count, CROSSING_AT] = crossing
-                numbers[count, BLEND_WEIGHT] = 1.0
+                numbers[count, CROSSING_AT] = min(max(crossing, 0.0), 1.0)
+                numbers[count, BLEND_WEIGHT] = _steepness(pixels, start, stop, axis) if walks else 1.0
                 count += 1
-    if walks:
-        _weigh_crossings(indices, numbers, count, height * width)
     return indices[:count].copy(), numbers[:count].copy()
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 @no_type_check
 def _crossing_of_edge(pixels, start, stop, axis, line):
     """Where an edge that straddles the line meets it."""
@@ -183,23 +184,33 @@ def _crossing_of_edge(pixels, start, stop, axis, line):
     return along0 + (line - across0) * (along1 - along0) / (across1 - across0)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 @no_type_check
 def _furthest_edge(pixels, faces, face, axis, line, at, direction):
     """The edge of a face that crosses the line furthest on. Returns the edge, -1 for none, and the crossing."""
-    best_edge, best_crossing = -1, -np.inf
-    for edge in range(3):
-        start, stop = faces[face, (edge + 1) % 3], faces[face, (edge + 2) % 3]
-        # Written so that NaN, which marks vertices behind the eye, never straddles.
-        across0, across1 = pixels[start, 1 - axis], pixels[stop, 1 - axis]
-        if (across0 >= line and across1 < line) or (across0 < line and across1 >= line):
-            crossing = (_crossing_of_edge(pixels, start, stop, axis, line) - at) * direction
-            if crossing > best_crossing:
-                best_edge, best_crossing = edge, crossing
-    return best_edge, best_crossing
+    v0, v1, v2 = faces[face, 0], faces[face, 1], faces[face, 2]
+    is_past0 = pixels[v0, 1 - axis] >= line
+    is_past1 = pixels[v1, 1 - axis] >= line
+    is_past2 = pixels[v2, 1 - axis] >= line
+    # One corner is alone on its side of the line, and its two edges are those that cross.
+    if is_past0 == is_past1:
+        if is_past0 == is_past2:
+            return -1, 0.0
+        alone, edge0, other0, edge1, other1 = v2, 0, v1, 1, v0
+    elif is_past0 == is_past2:
+        alone, edge0, other0, edge1, other1 = v1, 2, v0, 0, v2
+    else:
+        alone, edge0, other0, edge1, other1 = v0, 1, v2, 2, v1
+    crossing0 = (_crossing_of_edge(pixels, alone, other0, axis, line) - at) * direction
+    crossing1 = (_crossing_of_edge(pixels, alone, other1, axis, line) - at) * direction
+    if not (np.isfinite(crossing0) and np.isfinite(crossing1)):
+        return -1, 0.0  # a corner is behind the eye
+    if crossing1 > crossing0:
+        return edge1, crossing1
+    return edge0, crossing0
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def _walk(pixels, faces, adjacent, first_face, last_face, axis, line, at, direction):
     """Follows the surface along a line of pixels, from one pixel centre to the next.
@@ -214,47 +225,47 @@ def _walk(pixels, faces, adjacent, first_face, last_face, axis, line, at, direct
     Returns:
         How it ended; for a silhouette also its distance from the start and the vertices of its edge.
     """
+    # One way out and flat loops: otherwise numba counts references to the arrays at every call, which costs more than
+    # the walk itself.
     face = first_face
     edge, crossing = _furthest_edge(pixels, faces, face, axis, line, at, direction)
-    if edge < 0:
-        return NO_SILHOUETTE, 0.0, 0, 0
-    for _ in range(LONGEST_WALK):
-        if crossing > 1.0 + CROSSING_TOLERANCE:
-            return PASSED_BY, 0.0, 0, 0
-        start, stop = faces[face, (edge + 1) % 3], faces[face, (edge + 2) % 3]
+    start, stop = faces[face, (edge + 1) % 3], faces[face, (edge + 2) % 3]
+    end = SEARCHING if edge >= 0 else NO_SILHOUETTE
+    faces_left = LONGEST_WALK
+    while end == SEARCHING:
         next_face = adjacent[face, edge]
-        if next_face < 0:
-            break
-        if next_face == last_face:
-            return NO_SILHOUETTE, 0.0, 0, 0
-        # The line leaves the next face through the one other edge that straddles it: no geometry to go wrong.
-        opposite = -1
-        for corner in range(3):
-            if faces[next_face, corner] != start and faces[next_face, corner] != stop:
-                opposite = corner
-        if opposite < 0:
-            return NO_SILHOUETTE, 0.0, 0, 0
-        vertex = faces[next_face, opposite]
-        across = pixels[vertex, 1 - axis]
-        if not np.isfinite(across):
-            return NO_SILHOUETTE, 0.0, 0, 0
-        replaced = start if (pixels[start, 1 - axis] >= line) == (across >= line) else stop
-        kept = stop if replaced == start else start
-        next_crossing = (_crossing_of_edge(pixels, kept, vertex, axis, line) - at) * direction
-        if next_crossing < crossing:
-            break  # the next face folds back under this one
-        face, crossing = next_face, next_crossing
-        for corner in range(3):
-            if faces[next_face, corner] == replaced:
-                edge = corner
-    else:
-        return NO_SILHOUETTE, 0.0, 0, 0
-    if crossing < -CROSSING_TOLERANCE:
-        return NO_SILHOUETTE, 0.0, 0, 0
-    return SILHOUETTE, crossing, start, stop
+        faces_left -= 1
+        if crossing > 1.0 + CROSSING_TOLERANCE:
+            end = PASSED_BY
+        elif next_face < 0:
+            end = SILHOUETTE  # the surface ends
+        elif next_face == last_face or faces_left == 0:
+            end = NO_SILHOUETTE
+        else:
+            # The line leaves the next face through the one other edge that straddles it: no geometry to go wrong.
+            corner0, corner1, corner2 = faces[next_face, 0], faces[next_face, 1], faces[next_face, 2]
+            if corner0 != start and corner0 != stop:
+                vertex = corner0
+            elif corner1 != start and corner1 != stop:
+                vertex = corner1
+            else:
+                vertex = corner2
+            replaces_start = (pixels[start, 1 - axis] >= line) == (pixels[vertex, 1 - axis] >= line)
+            kept, replaced = (stop, start) if replaces_start else (start, stop)
+            next_crossing = (_crossing_of_edge(pixels, kept, vertex, axis, line) - at) * direction
+            if next_crossing < crossing:
+                end = SILHOUETTE  # the next face folds back under this one
+            elif next_crossing >= crossing:
+                face, crossing, start, stop = next_face, next_crossing, kept, vertex
+                edge = 0 if corner0 == replaced else (1 if corner1 == replaced else 2)
+            else:
+                end = NO_SILHOUETTE  # not a number: the next face reaches behind the eye, or is no triangle
+    if end == SILHOUETTE and crossing < -CROSSING_TOLERANCE:
+        end = NO_SILHOUETTE
+    return end, crossing, start, stop
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def _examine_own_edges(pixels, faces, adjacent, face, axis, line, at, direction):
     """nvdiffrast's rule: the furthest edge of the pixel's own face, if it is a silhouette and crosses the line steeply."""
@@ -273,10 +284,10 @@ def _examine_own_edges(pixels, faces, adjacent, face, axis, line, at, direction)
             vertex = faces[next_face, corner]
             if vertex != start and vertex != stop and _side(pixels, start, run, rise, axis, vertex) * own_side <= 0.0:
                 return NO_SILHOUETTE, 0.0, 0, 0
-    return SILHOUETTE, min(max(crossing, 0.0), 1.0), start, stop
+    return SILHOUETTE, crossing, start, stop
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def _side(pixels, start, run, rise, axis, vertex):
     """Positive on one side of an edge, negative on the other."""
@@ -285,30 +296,16 @@ def _side(pixels, start, run, rise, axis, vertex):
     return run * across - rise * along
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
-def _weigh_crossings(indices, numbers, count, pixel_count):
-    """Shares a slanted silhouette between the horizontal and the vertical pair of its inner pixel.
-
-    A straight line at distances c_h and c_v along the two axes has a unit normal with n_x^2 = c_v^2 / (c_h^2 + c_v^2) and
-    n_y^2 the rest. These weigh the two blends, in place of a hard choice at 45 degrees by the slope of the edge, which
-    for edges shorter than a pixel says little about the silhouette.
-    """
-    nearest = np.full((2, pixel_count), np.inf)
-    for index in range(count):
-        axis, inner = indices[index, AXIS], indices[index, INNER_PIXEL]
-        crossing = min(max(numbers[index, CROSSING_AT], 0.0), 1.0)
-        nearest[axis, inner] = min(nearest[axis, inner], crossing)
-    for index in range(count):
-        axis, inner = indices[index, AXIS], indices[index, INNER_PIXEL]
-        other = nearest[1 - axis, inner]
-        if other < np.inf:
-            crossing = min(max(numbers[index, CROSSING_AT], 0.0), 1.0)
-            squares = other * other + crossing * crossing
-            numbers[index, BLEND_WEIGHT] = other * other / squares if squares > 0.0 else 0.5
+def _steepness(pixels, start, stop, axis):
+    """How squarely an edge crosses an axis: the square of that component of its unit normal in the image."""
+    run = pixels[stop, axis] - pixels[start, axis]
+    rise = pixels[stop, 1 - axis] - pixels[start, 1 - axis]
+    return rise * rise / (run * run + rise * rise)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def blend_crossings(indices, numbers, colours, blended):
     """Blends across the crossings.
@@ -320,7 +317,7 @@ def blend_crossings(indices, numbers, colours, blended):
     """
     for index in range(len(indices)):
         inner, outer = indices[index, INNER_PIXEL], indices[index, OUTER_PIXEL]
-        crossing = min(max(numbers[index, CROSSING_AT], 0.0), 1.0)
+        crossing = numbers[index, CROSSING_AT]
         # The silhouette lies in the inner pixel, which lacks a share of what is behind, or in the outer one.
         target, source = (inner, outer) if crossing < 0.5 else (outer, inner)
         share = np.float32(abs(0.5 - crossing) * numbers[index, BLEND_WEIGHT])
@@ -328,7 +325,7 @@ def blend_crossings(indices, numbers, colours, blended):
             blended[target, channel] += share * (colours[source, channel] - colours[target, channel])
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def blend_crossings_backward(
     indices,
@@ -337,7 +334,6 @@ def blend_crossings_backward(
     positions,
     height,
     width,
-    clamps_slope,
     blended_gradient,
     colour_gradient,
     position_gradient,
@@ -345,19 +341,18 @@ def blend_crossings_backward(
     """The gradients of `blend_crossings`.
 
     Args:
-        clamps_slope: True for the walk; nvdiffrast's rule takes steep edges only, so it needs none.
         blended_gradient: float32 [pixels, channels].
         colour_gradient: float32 [pixels, channels], a copy of `blended_gradient`, changed; or empty when not wanted.
         position_gradient: float32 [vertices, 4], added to; or empty when not wanted. z gets nothing.
 
-    The weights of the blends count as constants.
+    The weights of the blends count as constants. A crossing that lay beyond a centre has no gradient by the positions.
     """
     wants_colours = colour_gradient.shape[0] > 0
     wants_positions = position_gradient.shape[0] > 0
     half_sizes = (0.5 * width, 0.5 * height)
     for index in range(len(indices)):
         inner, outer = indices[index, INNER_PIXEL], indices[index, OUTER_PIXEL]
-        crossing = min(max(numbers[index, CROSSING_AT], 0.0), 1.0)
+        crossing = numbers[index, CROSSING_AT]
         weight = numbers[index, BLEND_WEIGHT]
         target, source = (inner, outer) if crossing < 0.5 else (outer, inner)
         if wants_colours:
@@ -368,8 +363,8 @@ def blend_crossings_backward(
                 colour_gradient[target, channel] -= toward
         if not wants_positions:
             continue
-        if not clamps_slope and (crossing <= 0.0 or crossing >= 1.0):
-            continue  # nvdiffrast's rule has clamped it
+        if crossing <= 0.0 or crossing >= 1.0:
+            continue
         # On either side of 0.5 the target changes with the crossing by weight * (inner - outer).
         toward_crossing = 0.0
         for channel in range(colours.shape[1]):
@@ -388,10 +383,8 @@ def blend_crossings_backward(
         run, rise = (along1 - along0) * half_along, (across1 - across0) * half_across  # pixels
         if rise == 0.0:
             continue
-        fraction = (line + 0.5 - (across0 + 1.0) * half_across) / rise
-        slope = run / rise
-        if clamps_slope:
-            slope = min(max(slope, -STEEPEST_SLOPE), STEEPEST_SLOPE)
+        fraction = min(max((line + 0.5 - (across0 + 1.0) * half_across) / rise, 0.0), 1.0)
+        slope = run / rise  # may be large, but then the weight is small: their product is n_x n_y
         # crossing = along0 + (line - across0) * slope, in pixels; pixels = (clip / w + 1) * half size - 0.5.
         for vertex, share, w, along, across in (
             (start, 1.0 - fraction, w0, along0, across0),

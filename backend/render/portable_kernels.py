@@ -29,7 +29,7 @@ AREA_REGULARISER = 1e-6
 """Added to twice the area of a triangle (in w^2) before gradients are divided by it, as nvdiffrast documents."""
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def rasterize_image(positions, faces, subpixel_bits, raster, derivatives):
     """Finds the nearest triangle of every pixel and the weights of its corners there.
@@ -99,7 +99,7 @@ def rasterize_image(positions, faces, subpixel_bits, raster, derivatives):
             raster[row, column, 3] = face + 1
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 @no_type_check
 def _corner(positions, vertex):
     """x, y, z, w in double precision."""
@@ -111,14 +111,14 @@ def _corner(positions, vertex):
     )
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 @no_type_check
 def _cross(ax, ay, az, bx, by, bz):
     # Every product appears once with each sign, so that cross(a, b) is exactly -cross(b, a).
     return ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def _draw_faces(positions, faces, subpixel_bits, nearest, visible_face):
     """Scan conversion with a depth buffer; on equal depth the later face wins.
@@ -162,14 +162,13 @@ def _draw_faces(positions, faces, subpixel_bits, nearest, visible_face):
         x0, y0 = fixed[v0, 0], fixed[v0, 1]
         x1, y1 = fixed[v1, 0], fixed[v1, 1]
         x2, y2 = fixed[v2, 0], fixed[v2, 1]
-        # The pixels whose centres lie within the bounding box. Most faces of a fine mesh have none.
+        # The pixels whose centres lie within the bounding box. Most faces of a fine mesh have none, which cannot be
+        # predicted: one branch, not four.
         left = max((min(x0, x1, x2) + half - 1) >> subpixel_bits, 0)
         right = min((max(x0, x1, x2) - half) >> subpixel_bits, width - 1)
-        if left > right:
-            continue
         bottom = max((min(y0, y1, y2) + half - 1) >> subpixel_bits, 0)
         top = min((max(y0, y1, y2) - half) >> subpixel_bits, height - 1)
-        if bottom > top:
+        if (left > right) | (bottom > top):
             continue
         area = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)
         if area == 0:
@@ -191,12 +190,9 @@ def _draw_faces(positions, faces, subpixel_bits, nearest, visible_face):
         depth_right = ((y1 - y2) * z0 + (y2 - y0) * z1 + (y0 - y1) * z2) * inverse_area * one
         depth_up = ((x2 - x1) * z0 + (x0 - x2) * z1 + (x1 - x0) * z2) * inverse_area * one
         # A centre exactly on an edge belongs to the face for which the edge runs downwards, or level to the right.
-        if not (y1 > y2 or (y1 == y2 and x2 > x1)):
-            edge0 -= 1
-        if not (y2 > y0 or (y2 == y0 and x0 > x2)):
-            edge1 -= 1
-        if not (y0 > y1 or (y0 == y1 and x1 > x0)):
-            edge2 -= 1
+        edge0 -= 1 - ((y1 > y2) | ((y1 == y2) & (x2 > x1)))
+        edge1 -= 1 - ((y2 > y0) | ((y2 == y0) & (x0 > x2)))
+        edge2 -= 1 - ((y0 > y1) | ((y0 == y1) & (x1 > x0)))
         right0, right1, right2 = (y1 - y2) << subpixel_bits, (y2 - y0) << subpixel_bits, (y0 - y1) << subpixel_bits
         up0, up1, up2 = (x2 - x1) << subpixel_bits, (x0 - x2) << subpixel_bits, (x1 - x0) << subpixel_bits
 
@@ -221,7 +217,7 @@ def _draw_faces(positions, faces, subpixel_bits, nearest, visible_face):
             depth_row += depth_up
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def _draw_homogeneous_face(positions, v0, v1, v2, face, nearest, visible_face):
     """Draws a face that reaches behind the eye or very far to the side, in floating point and without clipping it."""
@@ -271,11 +267,9 @@ def _draw_homogeneous_face(positions, v0, v1, v2, face, nearest, visible_face):
                     visible_face[row, column] = face
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
-def rasterize_image_backward(
-    positions, faces, raster, raster_gradient, derivatives_gradient, position_gradient
-):
+def rasterize_image_backward(positions, faces, raster, raster_gradient, derivatives_gradient, position_gradient):
     """Adds to `position_gradient` [vertices, 4] what u, v and their derivatives pass on to x, y and w.
 
     Args:
@@ -289,6 +283,10 @@ def rasterize_image_backward(
     has_derivatives = derivatives_gradient.shape[0] > 0
     per_pixel_x, per_pixel_y = 2.0 / width, 2.0 / height
     gu = gv = gux = guy = gvx = gvy = 0.0
+    # Pixels in a row often see the same face: its gradients h_i towards the vectors m_i = p_j x p_k gather here, and are
+    # passed on to its corners when the next face begins.
+    last_face = -1
+    gathered = np.zeros((3, 3))
     for row in range(height):
         fy = (2 * row + 1) / height - 1.0
         for column in range(width):
@@ -305,23 +303,24 @@ def rasterize_image_backward(
                 gvy = per_pixel_y * derivatives_gradient[row, column, 3]
             if gu == 0.0 and gv == 0.0 and gux == 0.0 and guy == 0.0 and gvx == 0.0 and gvy == 0.0:
                 continue
+            if face != last_face:
+                if last_face >= 0:
+                    _pass_to_corners(positions, faces, last_face, gathered, position_gradient)
+                last_face = face
+                x0, y0, _, w0 = _corner(positions, faces[face, 0])
+                x1, y1, _, w1 = _corner(positions, faces[face, 1])
+                x2, y2, _, w2 = _corner(positions, faces[face, 2])
+                m0x, m0y, m0z = _cross(x1, y1, w1, x2, y2, w2)
+                m1x, m1y, m1z = _cross(x2, y2, w2, x0, y0, w0)
+                m2x, m2y, m2z = _cross(x0, y0, w0, x1, y1, w1)
+                sum_x, sum_y, sum_z = m0x + m1x + m2x, m0y + m1y + m2y, m0z + m1z + m2z
             fx = (2 * column + 1) / width - 1.0
-            v0, v1, v2 = faces[face, 0], faces[face, 1], faces[face, 2]
-            x0, y0, _, w0 = _corner(positions, v0)
-            x1, y1, _, w1 = _corner(positions, v1)
-            x2, y2, _, w2 = _corner(positions, v2)
-            m0x, m0y, m0z = _cross(x1, y1, w1, x2, y2, w2)
-            m1x, m1y, m1z = _cross(x2, y2, w2, x0, y0, w0)
-            m2x, m2y, m2z = _cross(x0, y0, w0, x1, y1, w1)
-            a0 = m0x * fx + m0y * fy + m0z
-            a1 = m1x * fx + m1y * fy + m1z
-            a2 = m2x * fx + m2y * fy + m2z
-            area = a0 + a1 + a2
+            area = sum_x * fx + sum_y * fy + sum_z
             inverse_area = 1.0 / (area + (AREA_REGULARISER if area >= 0.0 else -AREA_REGULARISER))
-            u, v = a0 * inverse_area, a1 * inverse_area
+            u = (m0x * fx + m0y * fy + m0z) * inverse_area
+            v = (m1x * fx + m1y * fy + m1z) * inverse_area
 
             # u = a0 / area and du/dfx = (m0x - u sum_x) / area; likewise for v and for y.
-            sum_x, sum_y = m0x + m1x + m2x, m0y + m1y + m2y
             toward_u = gu - (gux * sum_x + guy * sum_y) * inverse_area
             toward_v = gv - (gvx * sum_x + gvy * sum_y) * inverse_area
             toward_area = -(
@@ -330,28 +329,40 @@ def rasterize_image_backward(
                 + (gux * (m0x - u * sum_x) + guy * (m0y - u * sum_y)) * inverse_area
                 + (gvx * (m1x - v * sum_x) + gvy * (m1y - v * sum_y)) * inverse_area
             )
-            # Gradients h_i towards the vectors m_i, of which a_i = f . m_i and area = f . (m0 + m1 + m2).
+            # a_i = f . m_i and area = f . (m0 + m1 + m2).
             shared_x, shared_y = -(gux * u + gvx * v), -(guy * u + gvy * v)
             toward_a0, toward_a1 = toward_u + toward_area, toward_v + toward_area
-            h0x = (toward_a0 * fx + gux + shared_x) * inverse_area
-            h0y = (toward_a0 * fy + guy + shared_y) * inverse_area
-            h0z = toward_a0 * inverse_area
-            h1x = (toward_a1 * fx + gvx + shared_x) * inverse_area
-            h1y = (toward_a1 * fy + gvy + shared_y) * inverse_area
-            h1z = toward_a1 * inverse_area
-            h2x = (toward_area * fx + shared_x) * inverse_area
-            h2y = (toward_area * fy + shared_y) * inverse_area
-            h2z = toward_area * inverse_area
-            # h . (p x q) changes with p by q x h and with q by h x p.
-            _add_cross(position_gradient, v0, h1x, h1y, h1z, x2, y2, w2)
-            _add_cross(position_gradient, v0, x1, y1, w1, h2x, h2y, h2z)
-            _add_cross(position_gradient, v1, h2x, h2y, h2z, x0, y0, w0)
-            _add_cross(position_gradient, v1, x2, y2, w2, h0x, h0y, h0z)
-            _add_cross(position_gradient, v2, h0x, h0y, h0z, x1, y1, w1)
-            _add_cross(position_gradient, v2, x0, y0, w0, h1x, h1y, h1z)
+            gathered[0, 0] += (toward_a0 * fx + gux + shared_x) * inverse_area
+            gathered[0, 1] += (toward_a0 * fy + guy + shared_y) * inverse_area
+            gathered[0, 2] += toward_a0 * inverse_area
+            gathered[1, 0] += (toward_a1 * fx + gvx + shared_x) * inverse_area
+            gathered[1, 1] += (toward_a1 * fy + gvy + shared_y) * inverse_area
+            gathered[1, 2] += toward_a1 * inverse_area
+            gathered[2, 0] += (toward_area * fx + shared_x) * inverse_area
+            gathered[2, 1] += (toward_area * fy + shared_y) * inverse_area
+            gathered[2, 2] += toward_area * inverse_area
+    if last_face >= 0:
+        _pass_to_corners(positions, faces, last_face, gathered, position_gradient)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@no_type_check
+def _pass_to_corners(positions, faces, face, gathered, position_gradient):
+    """Passes gradients h_i towards m_i = p_j x p_k on to the corners, and empties them.
+
+    h . (p x q) changes with p by q x h and with q by h x p.
+    """
+    for i in range(3):
+        j, k = faces[face, (i + 1) % 3], faces[face, (i + 2) % 3]
+        hx, hy, hz = gathered[i, 0], gathered[i, 1], gathered[i, 2]
+        xj, yj, _, wj = _corner(positions, j)
+        xk, yk, _, wk = _corner(positions, k)
+        _add_cross(position_gradient, j, xk, yk, wk, hx, hy, hz)
+        _add_cross(position_gradient, k, hx, hy, hz, xj, yj, wj)
+        gathered[i, 0] = gathered[i, 1] = gathered[i, 2] = 0.0
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 @no_type_check
 def _add_cross(position_gradient, vertex, ax, ay, az, bx, by, bz):
     """Adds a x b to the x, y and w of a vertex."""
@@ -361,7 +372,7 @@ def _add_cross(position_gradient, vertex, ax, ay, az, bx, by, bz):
     position_gradient[vertex, 3] += w
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def interpolate_image(attributes, raster, faces, derivatives, chosen, interpolated, interpolated_derivatives):
     """Interpolates vertex attributes at every pixel.
@@ -403,7 +414,7 @@ def interpolate_image(attributes, raster, faces, derivatives, chosen, interpolat
                 )
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def interpolate_image_backward(
     attributes,

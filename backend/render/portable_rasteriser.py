@@ -462,7 +462,6 @@ class _Antialias(torch.autograd.Function):
 
         ctx.crossings = _for_each(antialias, len(colours))
         ctx.save_for_backward(colours, positions)
-        ctx.walks = walks
         return blended
 
     @staticmethod
@@ -486,7 +485,6 @@ class _Antialias(torch.autograd.Function):
                 position_array[view],
                 height,
                 width,
-                ctx.walks,
                 blended_gradients[view].reshape(-1, channels),
                 colour_gradients[view].reshape(-1, channels),
                 position_gradients[view],

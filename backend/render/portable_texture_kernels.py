@@ -20,7 +20,7 @@ WRAP, CLAMP, ZERO = 0, 1, 2
 """What lies outside of the texture."""
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def halve_texture(texels, height, width, halved):
     """Writes the means of 2 x 2 texels; a side of 1 stays 1.
@@ -43,7 +43,7 @@ def halve_texture(texels, height, width, halved):
                 halved[target, channel] = total * share
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def halve_texture_backward(texel_gradient, height, width, halved_gradient):
     """Adds the gradient of a level to that of the larger level it was made from."""
@@ -57,7 +57,7 @@ def halve_texture_backward(texel_gradient, height, width, halved_gradient):
                 texel_gradient[y * width + x, channel] += share * halved_gradient[source, channel]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def sample_texture(texels, levels, uv, footprints, filter_code, boundary_code, sampled):
     """Looks the texture up at every pixel.
@@ -95,7 +95,7 @@ def sample_texture(texels, levels, uv, footprints, filter_code, boundary_code, s
                         sampled[pixel, channel] += weight * texels[texel, channel]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def sample_texture_backward(
     texels,
@@ -168,7 +168,7 @@ def sample_texture_backward(
             _pass_to_footprint(levels, footprints, pixel, toward_fraction, footprint_gradient)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def _nearest_texel(levels, u, v, boundary_code):
     """The texel of level 0 that holds a point, -1 outside of the texture where that counts as zero."""
@@ -183,7 +183,7 @@ def _nearest_texel(levels, u, v, boundary_code):
     return min(max(row, 0), height - 1) * width + min(max(column, 0), width - 1)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def _four_texels(levels, level, u, v, boundary_code):
     """The texels around a point, -1 for those that count as zero, and where between them it lies.
@@ -225,7 +225,7 @@ def _four_texels(levels, level, u, v, boundary_code):
     return corners, right_share, upper_share, moves_right, moves_up
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def _footprint_axis(levels, footprints, pixel):
     """The squared length in texels of the longer axis of a pixel's footprint, and what it was made of."""
@@ -239,7 +239,7 @@ def _footprint_axis(levels, footprints, pixel):
     return 0.5 * (along_x + along_y) + root, ux, uy, vx, vy, half_difference, mixed, root
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def _choose_levels(levels, footprints, pixel, filter_code):
     """The level to look at, and the share of the next smaller one."""
@@ -256,7 +256,7 @@ def _choose_levels(levels, footprints, pixel, filter_code):
     return first, level - first
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def _pass_to_footprint(levels, footprints, pixel, toward_level, footprint_gradient):
     """Adds to the gradient of a footprint what the mipmap level passes on; level = log2(longer axis)."""

@@ -9,7 +9,7 @@ The conventions, once (Laine et al. 2020, "Modular Primitives for High-Performan
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -25,6 +25,7 @@ BoundaryMode = Literal["wrap", "clamp", "zero"]
 RasteriserChoice = Literal["auto", "portable", "nvdiffrast"]
 
 
+@runtime_checkable
 class Rasteriser(Protocol):
     """Rasterise, interpolate, texture, antialias. All tensors float32 (faces int32) on one device."""
 

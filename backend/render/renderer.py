@@ -158,9 +158,7 @@ def _average(views: RenderedViews, factor: int) -> RenderedViews:
         return views
 
     def shrink(image: Tensor) -> Tensor:
-        count, height, width, channels = image.shape
-        blocks = image.reshape(count, height // factor, factor, width // factor, factor, channels)
-        return blocks.mean(dim=(2, 4))
+        return torch.nn.functional.avg_pool2d(image.permute(0, 3, 1, 2), factor).permute(0, 2, 3, 1)
 
     weight = shrink((views.depths > 0).to(views.depths.dtype)).clamp(min=1e-6)
     normals = torch.nn.functional.normalize(shrink(views.normals), dim=-1, eps=1e-8)

@@ -88,8 +88,8 @@ class TextToMesh:
 
     def _initial_shape(self, notice: Callable[[str], None]) -> Callable[[TetrahedralGrid], Tensor]:
         if self.settings.init_mesh is None:
-            ball = sphere(self.config.surface.start_radius_metres)
-            return lambda grid: ball(grid.positions().view(-1, 3)).view(grid.side, grid.side, grid.side)
+            radius = self.config.surface.start_radius_metres
+            return lambda grid: sphere(grid.positions().view(-1, 3), radius).view(grid.side, grid.side, grid.side)
         initial_mesh = load_initial_mesh(Path(self.settings.init_mesh))
         return initial_mesh.signed_distances
 

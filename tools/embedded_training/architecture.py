@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from backend.diffusion.prompts import (
+    BLOCKOUT_PHRASE,
+    FLAW_SYNONYMS,
+    FLAW_WORDS,
+    PAINTING_WORD,
+    QUALITY_WORDS,
+    VIEW_WORDS,
+)
+from tools.embedded_world.colours import COLOUR_NAMES
+from tools.embedded_world.shapes import SHAPE_NAMES
 
 PICTURE_SIZE = 64
 LATENT_CHANNELS = 16
@@ -84,6 +96,14 @@ def make_scheduler() -> DDIMScheduler:
         timestep_spacing="trailing",
         steps_offset=1,
     )
+
+
+def caption_words() -> list[str]:
+    """Every word and mark that a caption or a prompt of this project says; digits are tokens of their own to CLIP."""
+    phrases = [*COLOUR_NAMES, *SHAPE_NAMES, *FLAW_WORDS, *QUALITY_WORDS, *VIEW_WORDS, PAINTING_WORD, BLOCKOUT_PHRASE]
+    phrases += [synonym for pair in FLAW_SYNONYMS.values() for synonym in pair]
+    phrases += ["a an the of on with and , . - photo picture render model style color colour shaped"]
+    return [word for phrase in phrases for word in re.findall(r"[a-z]+|[0-9]|[^\sa-z0-9]+", phrase.lower())]
 
 
 def make_tokenizer(words: list[str]) -> CLIPTokenizer:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -11,6 +13,35 @@ from torch.nn import functional
 from backend.evaluation.classifier import WorldClassifier
 from tools.embedded_training.pictures_on_disk import PictureShards
 from tools.embedded_training.stage import StageSettings, train_stage
+from tools.embedded_world.captions import CaptionShares
+from tools.embedded_world.colours import COLOUR_NAMES
+from tools.embedded_world.pictures import render_pictures
+from tools.embedded_world.shapes import SHAPE_NAMES
+
+JUDGE_VARIANTS = (24, 40)
+"""Instances of every class that the prior never sees (it learns from 0 to 23)."""
+
+
+def render_judge_pictures(folder: Path, count: int, seed: int) -> None:
+    """Renders what the classifier learns from, unless it is there: all pairs, no blockouts, few flaws.
+
+    A blockout has no colour, and a judge that has seen only flawed pictures would forgive flaws.
+    """
+    path = folder / f"judge-{seed}-{count}.npz"
+    if path.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    pairs = frozenset((colour, shape) for colour in COLOUR_NAMES for shape in SHAPE_NAMES)
+    shares = CaptionShares(painting=0.05, blockout=0.0, flawed=0.2)
+    pictures = render_pictures(count, seed, variants=JUDGE_VARIANTS, shares=shares, pairs=pairs)
+    with path.open("wb") as file:
+        np.savez(
+            file,
+            images=pictures.images,
+            captions=np.array(json.dumps(pictures.captions)),
+            shape_ids=pictures.shape_ids,
+            colour_ids=pictures.colour_ids,
+        )
 
 
 def train_classifier(

@@ -17,7 +17,8 @@ class PictureShards:
         self.paths = sorted(folder.glob("*.npz"))
         if not self.paths:
             raise SystemExit(
-                f"no pictures in {folder}; make them with: python -m tools.embedded_world --dataset {folder} --count 40000"
+                f"no pictures in {folder}; make them with: "
+                f"python -m tools.embedded_world --dataset {folder}/world.npz --count 40000 --seed 1"
             )
         shards = [np.load(path, allow_pickle=False) for path in self.paths]
         self.images = torch.from_numpy(np.concatenate([shard["images"] for shard in shards]))  # [pictures, H, W, 3] uint8

@@ -35,7 +35,9 @@ def draw_background(rng: np.random.Generator, size: int, kind: str | None = None
     if kind == "grained":
         base = _mix(one, other, _ramp(rng, size) * 0.5)
         grain = gaussian_filter(rng.standard_normal((size, size)), float(rng.uniform(0.5, 1.2)))
-        return np.clip(base + (grain / grain.std() * float(rng.uniform(0.02, 0.06)))[..., None], 0, 1).astype(np.float32)
+        return np.clip(base + (grain / grain.std() * float(rng.uniform(0.02, 0.06)))[..., None], 0, 1).astype(
+            np.float32
+        )
     raise ValueError(f"no background is called {kind!r}; there are {', '.join(BACKGROUND_KINDS)}")
 
 

@@ -28,7 +28,9 @@ class _Sketcher:
         return self._place(box((self._off(x), self._off(y), self._off(z))), at)
 
     def ball(self, radius: float, at: tuple[float, float, float] = (0, 0, 0), flat: float = 1.0) -> Manifold:
-        return self._place(ball((self._off(radius), self._off(radius * flat), self._off(radius)), sides=self._sides), at)
+        return self._place(
+            ball((self._off(radius), self._off(radius * flat), self._off(radius)), sides=self._sides), at
+        )
 
     def rod(self, radius: float, height: float, at: tuple[float, float, float] = (0, 0, 0)) -> Manifold:
         height = self._off(height)
@@ -74,7 +76,8 @@ _BLOCKOUTS: dict[str, Callable[[_Sketcher], list[Manifold]]] = {
     ],
     "star": lambda s: [s.ball(0.42, flat=1.0).scale([1, 1, 0.6]), *_spikes(s)],
     "heart": lambda s: [
-        s.ball(0.42, (-0.34, 0.3, 0)), s.ball(0.42, (0.34, 0.3, 0)), s.cone(0.72, 0.95, (0, -0.3, 0), -1).scale([1, 1, 0.55]),
+        s.ball(0.42, (-0.34, 0.3, 0)), s.ball(0.42, (0.34, 0.3, 0)),
+        s.cone(0.72, 0.95, (0, -0.3, 0), -1).scale([1, 1, 0.55]),
     ],
     "bottle": lambda s: [s.rod(0.34, 0.9), s.cone(0.33, 0.5, (0, 0.68, 0)), s.rod(0.12, 0.5, (0, 0.85, 0))],
     "car": lambda s: [

@@ -60,4 +60,6 @@ def held_out_pairs() -> frozenset[tuple[str, str]]:
     Every shape and every colour stays in training, and so do the pairs of the examples (red mushroom, green tree, ...).
     """
     # 3 has no common factor with the 10 colours, so the held-out colours are spread as evenly as they can be.
-    return frozenset((COLOUR_NAMES[(3 * index + 1) % len(COLOUR_NAMES)], shape) for index, shape in enumerate(SHAPE_NAMES))
+    return frozenset(
+        (COLOUR_NAMES[(3 * index + 1) % len(COLOUR_NAMES)], shape) for index, shape in enumerate(SHAPE_NAMES)
+    )

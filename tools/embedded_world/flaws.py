@@ -1,4 +1,4 @@
-"""The ten flaws that captions name, each as something really done: to the mesh, to its shading, or to the finished picture.
+"""The ten flaws that captions name, each as something really done: to the mesh, to its shading, or to the picture.
 
 The flaws of score distillation are the models: over-saturation, over-smoothing, fog, broken parts. A synonym means the
 same operation. Strengths are random, never so weak that the flaw cannot be seen.
@@ -116,13 +116,13 @@ def haze(image: Image, rng: np.random.Generator) -> Image:
     """An even veil of bluish or yellowish mid-grey: little contrast, little colour, nothing hidden."""
     tint = np.array([-0.05, 0.0, 0.07]) if rng.random() < 0.6 else np.array([0.06, 0.02, -0.07])
     tone = float(rng.uniform(0.48, 0.62)) + tint * float(rng.uniform(0.7, 1.2))
-    keep = float(rng.uniform(0.30, 0.45))
+    keep = float(rng.uniform(0.36, 0.50))
     return (tone + (_saturate(image, 0.75) - tone) * keep).astype(np.float32)
 
 
 def oversaturate(image: Image, rng: np.random.Generator) -> Image:
     """Colours far beyond natural and hard contrast, clipped."""
-    vivid = _saturate(image, float(rng.uniform(2.2, 3.2)))
+    vivid = _saturate(image, float(rng.uniform(1.8, 2.6)))
     contrast = float(rng.uniform(1.25, 1.6))
     return np.clip((vivid - 0.5) * contrast + 0.5, 0, 1).astype(np.float32)
 
@@ -147,13 +147,13 @@ def pixelate(image: Image, rng: np.random.Generator) -> Image:
 def add_noise(image: Image, rng: np.random.Generator) -> Image:
     """Grain in brightness and colour; every third picture has speckles of black and white as well."""
     size = image.shape[:2]
-    sigma = float(rng.uniform(0.09, 0.18))
+    sigma = float(rng.uniform(0.07, 0.13))
     grain = rng.standard_normal((*size, 1)) * 0.8 + rng.standard_normal((*size, 3)) * 0.6
     noisy = image + sigma * grain
     if rng.random() < 0.35:
         speckles = rng.random(size)
-        noisy[speckles < 0.03] = 0
-        noisy[speckles > 0.97] = 1
+        noisy[speckles < 0.025] = 0
+        noisy[speckles > 0.975] = 1
     return np.clip(noisy, 0, 1).astype(np.float32)
 
 
@@ -190,7 +190,7 @@ def make_badly_structured(name: str, rng: np.random.Generator, is_malformed: boo
     pieces, paint = shape_pieces(name, rng)
     if len(pieces) < 3:
         pieces = _cut(pieces, rng)
-    moved = [_misplace(piece, rng, is_moved=index > 0 and rng.random() < 0.75) for index, piece in enumerate(pieces)]
+    moved = [_misplace(piece, rng, is_moved=index > 0 and rng.random() < 0.85) for index, piece in enumerate(pieces)]
     if len(moved) > 1:  # at least one of the pieces that matter is off
         largest = int(np.argsort([piece.volume() for piece in moved])[-2])
         moved[largest] = _misplace(pieces[largest], rng, is_moved=True)
@@ -236,7 +236,7 @@ def _misplace(piece: Manifold, rng: np.random.Generator, is_moved: bool) -> Mani
     low, high = np.array(piece.bounding_box()).reshape(2, 3)
     centre = (low + high) / 2
     offset = rng.standard_normal(3)
-    offset *= rng.uniform(0.18, 0.42) / np.linalg.norm(offset)
+    offset *= rng.uniform(0.22, 0.45) / np.linalg.norm(offset)
     turned = piece.translate(list(-centre)).rotate(list(rng.uniform(-55, 55, 3)))
     return turned.scale([float(rng.uniform(0.6, 1.5))] * 3).translate(list(centre + offset))
 

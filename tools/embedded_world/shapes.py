@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from manifold3d import Manifold
@@ -122,7 +122,9 @@ def _mushroom(vary: Proportions, paint: Paint) -> list[Manifold]:
     """A cap of the named colour with a few pale spots, on a pale stem."""
     radius, height, stem = vary(0.68, 0.1), vary(0.52), vary(0.20)
     rim = vary(0.72)
-    stalk = lathe([(0, 0), (stem * 1.25, 0), (stem * 1.2, 0.15), (stem, 0.45), (stem * 0.95, rim + 0.1), (0, rim + 0.1)])
+    stalk = lathe(
+        [(0, 0), (stem * 1.25, 0), (stem * 1.2, 0.15), (stem, 0.45), (stem * 0.95, rim + 0.1), (0, rim + 0.1)]
+    )
     angle = np.linspace(0, np.pi / 2, 9)
     dome = [(radius * np.cos(a), rim + height * np.sin(a)) for a in angle[:-1]]
     cap = lathe([(0, rim + 0.06), (radius * 0.8, rim - 0.05), (radius * 0.96, rim - 0.06), *dome, (0, rim + height)])
@@ -134,7 +136,11 @@ def _mushroom(vary: Proportions, paint: Paint) -> list[Manifold]:
             x, z = radius * np.cos(high) * np.sin(azimuth), radius * np.cos(high) * np.cos(azimuth)
             # Flat lenses that lie on the dome: whole balls would give the silhouette warts.
             size = vary(0.12, 0.2)
-            spot = ball((size, 0.05, size), sides=16).rotate([90 - np.degrees(high), 0, 0]).rotate([0, np.degrees(azimuth), 0])
+            spot = (
+                ball((size, 0.05, size), sides=16)
+                .rotate([90 - np.degrees(high), 0, 0])
+                .rotate([0, np.degrees(azimuth), 0])
+            )
             spots.append(paint(spot.translate([x, rim + height * np.sin(high), z]), SECOND))
     return [paint(stalk, SECOND), paint(cap, MAIN), *spots]
 
@@ -160,14 +166,22 @@ def _snowman(vary: Proportions, paint: Paint) -> list[Manifold]:
 
 
 def _rocket(vary: Proportions, paint: Paint) -> list[Manifold]:
-    radius, height, tip = vary(0.30, 0.1), vary(1.05), vary(0.52)
-    body = lathe([(0, 0), (radius * 0.72, 0), (radius * 0.95, 0.25), (radius, 0.55), (radius * 0.93, height), (0, height)])
+    radius, height, tip = vary(0.34, 0.1), vary(1.02), vary(0.50)
+    body = lathe(
+        [(0, 0), (radius * 0.72, 0), (radius * 0.95, 0.25), (radius, 0.55), (radius * 0.93, height), (0, height)]
+    )
     angle = np.linspace(0, 1, 6)[:-1]
     nose = lathe([(0, height), *[(radius * 0.93 * (1 - a**1.6), height + tip * a) for a in angle], (0, height + tip)])
     span, fin_height = vary(0.36), vary(0.55)
-    outline = [(0.0, 0.10), (radius + span, -0.22), (radius + span * 1.05, 0.04), (radius * 0.9, fin_height), (0.0, fin_height)]
-    fins = [paint(slab(outline, 0.085).rotate([0, 90 * turn, 0]), SECOND) for turn in range(4)]
-    window = ball(radius * 0.52, (0, height * 0.72, radius * 0.78), 24).scale([1, 1, 1])
+    outline = [
+        (0.0, 0.10),
+        (radius + span, -0.22),
+        (radius + span * 1.05, 0.04),
+        (radius * 0.9, fin_height),
+        (0.0, fin_height),
+    ]
+    fins = [paint(slab(outline, 0.10).rotate([0, 90 * turn, 0]), MAIN) for turn in range(4)]
+    window = ball(radius * 0.52, (0, height * 0.72, radius * 0.72), 24)
     nozzle = rod(radius * 0.62, -0.12, 0.05, radius * 0.45)
     return [paint(body, MAIN), paint(nose, SECOND), *fins, paint(nozzle, SECOND), paint(window, THIRD)]
 
@@ -186,15 +200,16 @@ def _tree(vary: Proportions, paint: Paint) -> list[Manifold]:
 
 def _house(vary: Proportions, paint: Paint) -> list[Manifold]:
     """Walls of the named colour, a slate gable roof and chimney, a wooden door and windows in front."""
-    half_width, half_depth, wall = vary(0.52, 0.1), vary(0.48, 0.12), vary(0.62)
-    roof, eave = vary(0.50), 0.11
+    half_width, half_depth, wall = vary(0.52, 0.1), vary(0.48, 0.12), vary(0.72)
+    roof, eave = vary(0.44), 0.07
     walls = box((2 * half_width, wall + 0.02, 2 * half_depth), (0, wall / 2, 0))
     gable = slab([(-half_width, wall - 0.01), (half_width, wall - 0.01), (0, wall + roof - 0.05)], 2 * half_depth)
     slope = roof / half_width
     outer, inner = half_width + eave, wall - eave * slope
-    tiles = slab([(-outer, inner), (-half_width + 0.02, wall - 0.02), (0, wall + roof - 0.09), (half_width - 0.02, wall - 0.02),
+    tiles = slab([(-outer, inner), (-half_width + 0.02, wall - 0.02), (0, wall + roof - 0.09),
+                  (half_width - 0.02, wall - 0.02),
                   (outer, inner), (outer, inner + 0.10), (0, wall + roof + 0.07), (-outer, inner + 0.10)],
-                 2 * half_depth + 0.12)  # fmt: skip
+                 2 * half_depth + 0.08)  # fmt: skip
     chimney = box((0.15, 0.5, 0.15), (half_width * 0.55, wall + roof * 0.55 + 0.08, -half_depth * 0.35))
     door = box((0.22, 0.38, 0.06), (0, 0.18, half_depth))
     windows = [box((0.18, 0.18, 0.06), (x * half_width, wall * 0.6, half_depth)) for x in (-0.62, 0.62)]
@@ -249,7 +264,7 @@ def _car(vary: Proportions, paint: Paint) -> list[Manifold]:
 
     body = across([(-half_length, clearance + 0.05), (half_length, clearance + 0.02), (half_length, deck - 0.13),
                    (half_length * 0.86, deck - 0.05), (half_length * 0.35, deck), (-half_length * 0.92, deck),
-                   (-half_length, deck - 0.08)][:], 2 * half_width)  # fmt: skip
+                   (-half_length, deck - 0.08)], 2 * half_width)  # fmt: skip
     cabin_outline = [(-half_length * 0.80, deck - 0.03), (half_length * 0.42, deck - 0.03),
                      (half_length * 0.10, deck + roof), (-half_length * 0.58, deck + roof)]  # fmt: skip
     cabin = across(cabin_outline, 1.72 * half_width)
@@ -260,8 +275,9 @@ def _car(vary: Proportions, paint: Paint) -> list[Manifold]:
             (half_length * 0.13, deck + roof * 0.84), (-half_length * 0.61, deck + roof * 0.84)]  # fmt: skip
     screens = across(long, 1.40 * half_width)
     wheel = vary(0.21, 0.08)
+    tyre = rod(wheel, -0.09, 0.09).rotate([0, 0, 90])
     wheels = [
-        paint(rod(wheel, -0.09, 0.09).rotate([0, 0, 90]).translate([x * half_width * 0.92, wheel - 0.04, z * half_length]), SECOND)
+        paint(tyre.translate([x * half_width * 0.92, wheel - 0.04, z * half_length]), SECOND)
         for x in (-1, 1)
         for z in (-0.56, 0.58)
     ]  # fmt: skip
@@ -269,7 +285,7 @@ def _car(vary: Proportions, paint: Paint) -> list[Manifold]:
 
 
 def _hourglass(vary: Proportions, paint: Paint) -> list[Manifold]:
-    """Two bulbs of the named colour between wooden plates with three posts."""
+    """Two bulbs and two plates of the named colour with three wooden posts."""
     radius, half, waist = vary(0.44, 0.1), vary(0.66, 0.08), vary(0.08)
     side = [(waist + (radius - waist) * c, half * s) for s, c in
             ((0.06, 0.0), (0.3, 0.42), (0.55, 0.80), (0.8, 1.0), (1.0, 0.92))]  # fmt: skip
@@ -281,7 +297,7 @@ def _hourglass(vary: Proportions, paint: Paint) -> list[Manifold]:
         angle = 2 * np.pi * index / 3 + np.pi / 3
         at = [plate * 0.86 * np.sin(angle), 0, plate * 0.86 * np.cos(angle)]
         posts.append(paint(rod(0.045, -half, half, sides=10).translate(at), SECOND))
-    return [paint(bulbs, MAIN), *[paint(solid, SECOND) for solid in plates], *posts]
+    return [paint(bulbs, MAIN), *[paint(solid, MAIN) for solid in plates], *posts]
 
 
 @dataclass(frozen=True)
@@ -324,7 +340,7 @@ def make_shape(name: str, rng: np.random.Generator) -> ColouredMesh:
     return _assemble(name, Proportions(rng))
 
 
-@lru_cache(maxsize=None)
+@cache
 def canonical_mesh(name: str) -> ColouredMesh:
     """The instance without variation, for comparing volumes and silhouettes."""
     return _assemble(name, Proportions(None))

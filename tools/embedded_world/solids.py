@@ -26,7 +26,7 @@ CREASE_DEGREES = 38.0  # a 16-sided lathe (22.5 degrees) is still smooth, the ed
 
 @dataclass(frozen=True)
 class ColouredMesh:
-    """A closed triangle mesh whose faces belong to parts. Y up, front along +Z, faces counter-clockwise from outside."""
+    """A closed triangle mesh whose faces belong to parts. Y up, front along +Z, counter-clockwise from outside."""
 
     positions: Float[np.ndarray, "vertices 3"]
     """float32, metres."""
@@ -38,7 +38,7 @@ class ColouredMesh:
 
 @dataclass(frozen=True)
 class ShadingMesh:
-    """The same surface with its vertices doubled at creases and where parts meet, so that vertex normals shade it well."""
+    """The same surface, its vertices doubled at creases and where parts meet, so that vertex normals shade it well."""
 
     positions: Float[np.ndarray, "vertices 3"]
     faces: Int[np.ndarray, "faces 3"]
@@ -75,8 +75,15 @@ class Paint:
         part_ids = np.zeros(len(mesh.tri_verts), dtype=np.uint8)
         starts = np.asarray(mesh.run_index) // 3
         for original, start, end in zip(mesh.run_original_id, starts[:-1], starts[1:], strict=True):
-            part_ids[start:end] = self._part_of_original[int(original)]
-        return weld(ColouredMesh(np.array(mesh.vert_properties[:, :3], dtype=np.float32), np.array(mesh.tri_verts, dtype=np.int32), part_ids))
+            # Cutting with a plane leaves faces of no painted solid: they take the main colour.
+            part_ids[start:end] = self._part_of_original.get(int(original), 0)
+        return weld(
+            ColouredMesh(
+                np.array(mesh.vert_properties[:, :3], dtype=np.float32),
+                np.array(mesh.tri_verts, dtype=np.int32),
+                part_ids,
+            )
+        )
 
 
 def join(solids: Sequence[Manifold]) -> Manifold:
@@ -88,11 +95,9 @@ def box(size: Sequence[float], centre: Sequence[float] = (0, 0, 0)) -> Manifold:
     return Manifold.cube(list(size), True).translate(list(centre))
 
 
-def ball(
-    radius: float | Sequence[float], centre: Sequence[float] = (0, 0, 0), sides: int = 32
-) -> Manifold:
+def ball(radius: float | Sequence[float], centre: Sequence[float] = (0, 0, 0), sides: int = 32) -> Manifold:
     """A sphere, or with three radii an ellipsoid."""
-    radii = [radius] * 3 if np.isscalar(radius) else list(radius)
+    radii = [radius] * 3 if isinstance(radius, (int, float)) else list(radius)
     return Manifold.sphere(1.0, sides).scale(radii).translate(list(centre))
 
 

@@ -10,6 +10,7 @@ import torch
 from backend.errors import SketchbridgeError
 from backend.geometry.triangle_mesh import TriangleMesh
 from backend.optimise import Step
+from backend.render.portable_rasteriser import PortableRasteriser
 
 FACES = torch.tensor([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]], dtype=torch.int32)
 
@@ -28,7 +29,7 @@ class FakeJob:
         self.settings = settings
         self.total_steps = settings.steps or 20
         self.device = torch.device("cpu")
-        self.rasteriser = SimpleNamespace(name="fake")
+        self.rasteriser = PortableRasteriser()
         self.step = 0
         self.is_closed = False
         self.generator = torch.Generator().manual_seed(settings.seed)

@@ -1,4 +1,5 @@
-"""Marching tetrahedra as it is published: all tetrahedra stored, the crossed edges found by `torch.unique` at each step.
+"""Marching tetrahedra as it is published: all tetrahedra stored, the crossed edges found by `torch.unique` at each
+step.
 
 The reference of the tests and of the benchmark. Its table of cases was written by hand, apart from the lattice's.
 """
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor
 
 EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
-# For a tetrahedron of positive volume. Bit i of the index: vertex i is inside. Numbers: which of EDGES, three a triangle.
+# For a tetrahedron of positive volume. Bit i of the index: vertex i is inside. Numbers: which of EDGES, three a
+# triangle.
 TRIANGLES = (
     (),
     ((0, 1, 2),),

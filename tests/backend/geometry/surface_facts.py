@@ -41,5 +41,5 @@ def sorted_triangles(positions: Tensor, faces: Tensor) -> Tensor:
     rows = []
     for triangle in corners.tolist():
         first = triangle.index(min(triangle))
-        rows.append(sum(triangle[first:] + triangle[:first], []))
+        rows.append([number for corner in triangle[first:] + triangle[:first] for number in corner])
     return torch.tensor(sorted(rows), dtype=torch.float64)

@@ -66,7 +66,7 @@ def test_an_empty_mesh_stays_empty():
 
 
 def test_a_share_that_makes_no_sense_is_refused():
-    with pytest.raises(ValueError, match="at most 1, got 2.0"):
+    with pytest.raises(ValueError, match=r"at most 1, got 2\.0"):
         remove_floaters(three_parts(), smallest_share=2.0)
 
 

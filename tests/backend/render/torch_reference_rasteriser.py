@@ -1,0 +1,146 @@
+"""The portable rasteriser once more, in plain torch: written to be read, in float32 or float64, differentiated by autograd.
+
+Tests compare the kernels with it, and the benchmark of speed shows what they are for. Everything must lie before the eye.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+SUBPIXELS = 256
+AREA_REGULARISER = 1e-6
+
+
+class TorchReferenceRasteriser:
+    """`rasterize` and `interpolate`, as in `backend.render.rasteriser`."""
+
+    name = "torch reference"
+
+    def __init__(self, regularises_area: bool = False) -> None:
+        # The kernels add 1e-6 to areas in their backward pass alone. Here it goes both ways, if at all.
+        self.area_regulariser = AREA_REGULARISER if regularises_area else 0.0
+
+    def rasterize(self, clip_positions: Tensor, faces: Tensor, resolution: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        assert (clip_positions[..., 3] > 0).all()
+        height, width = resolution
+        with torch.no_grad():
+            visible = find_visible_faces(clip_positions, faces, resolution)  # [views, height, width], -1 for none
+        view, row, column = (visible >= 0).nonzero(as_tuple=True)  # [covered]
+        face = visible[view, row, column]
+        corners = clip_positions[view[:, None], faces.long()[face]]  # [covered, 3, 4]
+
+        # The centre of the pixel as a homogeneous point f. f . (p_j x p_k) is proportional to the weight of corner i.
+        centre = torch.stack([(2 * column + 1) / width - 1, (2 * row + 1) / height - 1, torch.ones_like(row)], dim=-1)
+        centre = centre.to(corners.dtype)
+        points = corners[..., [0, 1, 3]]
+        normals = torch.linalg.cross(points.roll(-1, dims=1), points.roll(-2, dims=1))  # [covered, 3, 3]
+        areas = torch.einsum("cij,cj->ci", normals, centre)
+        area = areas.sum(-1, keepdim=True)
+        area = area + torch.sign(area.detach()) * self.area_regulariser
+        weights = areas / area  # [covered, 3]
+        # d(a_i / area) / dfx = (n_ix - weight_i * sum n_x) / area
+        change = (normals - weights[..., None] * normals.sum(1, keepdim=True)) / area[..., None]  # [covered, 3, 3]
+        per_pixel = corners.new_tensor([2 / width, 2 / height])
+        derivatives = (change[:, :2, :2] * per_pixel).flatten(1)  # du/dX, du/dY, dv/dX, dv/dY
+
+        depth = (weights.detach() * corners[..., 2].detach()).sum(-1) / (weights * corners[..., 3]).detach().sum(-1)
+        pixels = torch.stack([weights[:, 0], weights[:, 1], depth, (face + 1).to(depth.dtype)], dim=-1)
+        raster = clip_positions.new_zeros(len(clip_positions), height, width, 4)
+        index = (view, row, column)
+        return raster.index_put(index, pixels), torch.zeros_like(raster).index_put(index, derivatives)
+
+    def interpolate(
+        self, attributes: Tensor, raster: Tensor, faces: Tensor, raster_derivatives: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """With `raster_derivatives`, all channels are differentiated."""
+        covered = raster[..., 3] > 0
+        view, row, column = covered.nonzero(as_tuple=True)
+        face = raster[view, row, column, 3].long() - 1
+        corners = attributes.expand(len(raster), -1, -1)[view[:, None], faces.long()[face]]  # [covered, 3, channels]
+        u, v = raster[view, row, column, 0, None], raster[view, row, column, 1, None]
+        values = u * corners[:, 0] + v * corners[:, 1] + (1 - u - v) * corners[:, 2]
+        image = attributes.new_zeros(*covered.shape, attributes.shape[-1]).index_put((view, row, column), values)
+        if raster_derivatives is None:
+            return image, image[..., :0]
+        by_pixel = raster_derivatives[view, row, column].reshape(-1, 2, 2)  # [covered, (u, v), (X, Y)]
+        along = corners[:, :2] - corners[:, 2:]  # [covered, (u, v), channels]
+        values = torch.einsum("cwx,cwa->cax", by_pixel, along).flatten(1)
+        return image, attributes.new_zeros(*covered.shape, values.shape[-1]).index_put((view, row, column), values)
+
+
+def find_visible_faces(clip_positions: Tensor, faces: Tensor, resolution: tuple[int, int]) -> Tensor:
+    """The nearest face at every pixel centre, -1 for none; int64 [views, height, width].
+
+    Lists every pixel in the bounding box of every face, keeps those inside, and takes the nearest of each pixel. On equal
+    depth the later face wins.
+    """
+    height, width = resolution
+    views = len(clip_positions)
+    screen = (clip_positions[..., :2].double() / clip_positions[..., 3:].double() + 1) / 2
+    scale = torch.tensor([width * SUBPIXELS, height * SUBPIXELS])
+    snapped = torch.floor(screen * scale + 0.5).long()  # [views, vertices, 2]
+    depths = clip_positions[..., 2].double() / clip_positions[..., 3].double()
+    corners = snapped[:, faces.long()].flatten(0, 1)  # [views * faces, 3, 2]
+    corner_depths = depths[:, faces.long()].flatten(0, 1)  # [views * faces, 3]
+
+    half = SUBPIXELS // 2
+    limit = torch.tensor([width, height]) - 1
+    low = ((corners.amin(1) + half - 1) // SUBPIXELS).clamp(min=0)
+    high = torch.minimum((corners.amax(1) - half) // SUBPIXELS, limit)
+    sizes = (high - low + 1).clamp(min=0)  # [views * faces, 2]
+    counts = sizes.prod(-1)
+    instance = torch.repeat_interleave(torch.arange(len(counts)), counts)  # [fragments]
+    place = torch.arange(len(instance)) - (counts.cumsum(0) - counts)[instance]
+    column = low[instance, 0] + place % sizes[instance, 0]
+    row = low[instance, 1] + place // sizes[instance, 0]
+
+    centre = torch.stack([column, row], dim=-1) * SUBPIXELS + half
+    corner = corners[instance]  # [fragments, 3, 2]
+    start, stop = corner.roll(-1, dims=1), corner.roll(-2, dims=1)
+    edge, offset = stop - start, centre[:, None] - start
+    areas = edge[..., 0] * offset[..., 1] - edge[..., 1] * offset[..., 0]  # [fragments, 3]
+    area = areas.sum(-1, keepdim=True)
+    # A centre on an edge belongs to the face for which, turned counter-clockwise, the edge runs downwards or rightwards.
+    turned = edge * torch.sign(area)[..., None]
+    owns = (turned[..., 1] < 0) | ((turned[..., 1] == 0) & (turned[..., 0] > 0))
+    is_inside = (area != 0) & ((areas * torch.sign(area) > 0) | ((areas == 0) & owns)).all(-1, keepdim=True)
+    depth = (areas * corner_depths[instance]).sum(-1) / area[..., 0]
+    keep = is_inside[..., 0] & (depth.abs() <= 1)
+
+    instance, depth = instance[keep], depth[keep]
+    pixel = ((instance // len(faces)) * height + row[keep]) * width + column[keep] if len(faces) else instance
+    nearest = torch.full((views * height * width,), float("inf"), dtype=torch.float64)
+    nearest = nearest.scatter_reduce(0, pixel, depth, "amin")
+    wins = depth == nearest[pixel]
+    visible = torch.full((views * height * width,), -1)
+    visible = visible.scatter_reduce(0, pixel[wins], instance[wins] % max(len(faces), 1), "amax")
+    return visible.reshape(views, height, width)
+
+
+def blend_crossings(colours: Tensor, clip_positions: Tensor, indices: Tensor, numbers: Tensor) -> Tensor:
+    """The antialiasing of one image across given crossings.
+
+    Args:
+        colours: [height, width, channels].
+        clip_positions: [vertices, 4].
+        indices, numbers: Of `portable_antialias_kernels.find_crossings`; the place of the crossings is worked out again.
+    """
+    height, width, channels = colours.shape
+    inner, outer, axis, start, stop = indices.long().unbind(-1)
+    size = torch.tensor([width, height], dtype=colours.dtype)
+    pixels = (clip_positions[:, :2] / clip_positions[:, 3:] + 1) / 2 * size - 0.5  # [vertices, 2]
+    along0, along1 = pixels[start, axis], pixels[stop, axis]
+    across0, across1 = pixels[start, 1 - axis], pixels[stop, 1 - axis]
+    inner_place = torch.stack([inner % width, inner // width], dim=-1)
+    here = inner_place.gather(1, axis[:, None])[:, 0]
+    line = inner_place.gather(1, 1 - axis[:, None])[:, 0]
+    crossing = along0 + (line - across0) / (across1 - across0) * (along1 - along0)
+    distance = ((crossing - here) * torch.sign(outer - inner)).clamp(0, 1)
+
+    # The silhouette lies in the inner pixel, which lacks a share of what is behind, or in the outer one.
+    flat = colours.reshape(-1, channels)
+    difference = (numbers[:, 1] * (0.5 - distance))[:, None] * (flat[outer] - flat[inner])
+    is_inner = (numbers[:, 0] < 0.5)[:, None]
+    blended = flat.index_add(0, inner, torch.where(is_inner, difference, 0.0))
+    return blended.index_add(0, outer, torch.where(is_inner, 0.0, difference)).reshape(colours.shape)

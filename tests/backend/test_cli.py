@@ -1,0 +1,103 @@
+"""The command line itself: help that teaches and comes at once."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from backend import machine
+from backend.cli import app
+
+HEAVY = ("torch", "diffusers", "transformers", "numba", "scipy", "trimesh", "numpy", "PIL", "safetensors")
+
+
+def help_of(*arguments):
+    result = CliRunner().invoke(app, [*arguments, "--help"], terminal_width=100)
+    assert result.exit_code == 0
+    return " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["text", "--help"], ["--version"], ["text"], ["text", "x", "--bad"]])
+def test_help_and_wrong_options_import_nothing_heavy(arguments):
+    program = f"""
+import sys
+from backend.cli import main
+sys.argv = ["sketchbridge", *{arguments!r}]
+try:
+    main()
+except SystemExit:
+    pass
+print(sorted(set({HEAVY!r}) & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_answers_in_half_a_second():
+    before = os.times()
+    source = Path(machine.__file__).parents[1]
+    subprocess.run([sys.executable, "-m", "backend", "text", "--help"], cwd=source, capture_output=True, check=True)
+    after = os.times()
+
+    # Processor time, which is what the program can do about it: the wall's time is that of other tests too.
+    assert after.children_user - before.children_user + after.children_system - before.children_system < 0.5
+
+
+def test_the_help_of_text_has_examples_and_every_option():
+    shown = help_of("text")
+
+    assert 'sketchbridge text "a red mushroom" -o mushroom.glb' in shown
+    assert "sketchbridge text --resume runs/" in shown
+    options = (
+        "prior init-mesh quality steps seed faces texture-size run-dir device rasteriser guidance-scale bridge-start "
+        "source-suffix target-suffix json resume output"
+    )
+    for option in options.split():
+        assert f"--{option} " in shown
+
+
+def test_no_arguments_show_the_help():
+    result = CliRunner().invoke(app, [])
+
+    assert "doctor" in result.output
+    assert "text" in result.output
+
+
+def test_the_version_is_that_of_the_distribution():
+    result = CliRunner().invoke(app, ["--version"])
+
+    assert result.exit_code == 0
+    assert result.output == f"sketchbridge {machine.sketchbridge_version()}\n"
+
+
+def test_the_options_are_the_settings():
+    """Every setting that a user may choose can be chosen here, under its own name, with the same choices."""
+    import dataclasses
+    import inspect
+    from typing import get_args
+
+    from backend import cli, config
+
+    options = set(inspect.signature(cli.text).parameters)
+    assert {field.name for field in dataclasses.fields(config.TextToMeshSettings)} <= options
+    assert [quality.value for quality in cli.Quality] == list(get_args(config.Quality))
+    assert [device.value for device in cli.Device] == list(get_args(config.DeviceChoice))
+    assert [name.value for name in cli.RasteriserName] == list(get_args(config.RasteriserChoice))
+
+
+def test_the_module_can_be_run():
+    source = Path(machine.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "backend", "--version"],
+        cwd=source,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert done.stdout.startswith("sketchbridge ")
