@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -20,6 +19,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from backend.durable_files import sync_folder, write_whole_file
 from backend.errors import DamagedRun
 
 FORMAT_VERSION = 1
@@ -71,18 +71,18 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
             "sha256": hashlib.sha256(content).hexdigest(),
             "metadata": checkpoint.metadata,
         }
-        write_durably(partial / TENSORS_FILE, content)
-        write_durably(partial / RECORD_FILE, json.dumps(record, indent=1).encode())
+        write_whole_file(partial / TENSORS_FILE, content)
+        write_whole_file(partial / RECORD_FILE, json.dumps(record, indent=1).encode())
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)  # gives a full disk its space back
         raise
-    _sync_folder(partial)
+    sync_folder(partial)
     replaced = target.with_name(target.name + _REPLACED_SUFFIX)
     if target.exists():
         # Only after falling back from a damaged checkpoint and coming to the same step again.
         target.rename(replaced)
     partial.rename(target)
-    _sync_folder(folder)
+    sync_folder(folder)
     shutil.rmtree(replaced, ignore_errors=True)
     for _, older in _checkpoints_newest_first(folder)[KEPT_COUNT:]:
         shutil.rmtree(older, ignore_errors=True)
@@ -133,14 +133,6 @@ def remove_partial_checkpoints(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """Writes a file and waits until it is on the disk, so that a rename after it cannot come first."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _checkpoints_newest_first(folder: Path) -> list[tuple[int, Path]]:
     if not folder.is_dir():
         return []
@@ -173,14 +165,3 @@ def _read_checkpoint(path: Path) -> Checkpoint:
         )
     except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise DamagedRun(f"the checkpoint {path} is damaged ({type(error).__name__}: {error})") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes renames in a folder durable, on the systems where a folder can be opened for it."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -98,13 +98,13 @@ class TextToMeshSettings:
     prompt: str
     prior: str = "embedded"
     init_mesh: str | None = None
-    quality: Quality = "normal"
+    quality: str = "normal"  # a Quality; what users give is checked below, with a sentence
     steps: int | None = None
     seed: int = 0
     faces: int | None = None
     texture_size: int = 1024
-    device: DeviceChoice = "auto"
-    rasteriser: RasteriserChoice = "auto"
+    device: str = "auto"  # a DeviceChoice
+    rasteriser: str = "auto"  # a RasteriserChoice
     guidance_scale: float | None = None
     bridge_start: float | None = None
     source_suffix: str | None = None
@@ -156,7 +156,7 @@ class TextToMeshSettings:
         return dataclasses.replace(base, steps=self.steps or base.steps, distillation=distillation)
 
 
-def _embedded_defaults(quality: Quality) -> OptimisationConfig:
+def _embedded_defaults(quality: str) -> OptimisationConfig:
     """Measured on the embedded prior."""
     steps = {"draft": 300, "normal": 800, "high": 2000}[quality]
     resolutions: dict[str, tuple[tuple[float, int], ...]] = {
@@ -178,7 +178,7 @@ def _embedded_defaults(quality: Quality) -> OptimisationConfig:
     )
 
 
-def _large_model_defaults(quality: Quality) -> OptimisationConfig:
+def _large_model_defaults(quality: str) -> OptimisationConfig:
     """The authors' 3D configuration, with DMTet instead of a NeRF and steps for a budget of minutes."""
     steps = {"draft": 1000, "normal": 5000, "high": 15000}[quality]
     resolutions: dict[str, tuple[tuple[float, int], ...]] = {
@@ -198,7 +198,7 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise BadInput(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
 
 
-def _whole_number(name: str, value: int | None, low: int, high: int) -> None:
+def _whole_number(name: str, value: object, low: int, high: int) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int):
@@ -207,7 +207,7 @@ def _whole_number(name: str, value: int | None, low: int, high: int) -> None:
         raise BadInput(f"{name} must be from {low} to {high}; got {value}")
 
 
-def _number(name: str, value: float | None, low: float, high: float) -> None:
+def _number(name: str, value: object, low: float, high: float) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:

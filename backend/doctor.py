@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from backend import machine
+from backend.readable import readable_bytes
 
 State = Literal["fine", "note", "broken"]
 LITTLE_SPACE_BYTES = 2_000_000_000
@@ -156,7 +157,7 @@ def _gpu() -> Iterator[Finding]:
 
     found = machine.gpus()
     for gpu in found:
-        free, total = machine.readable_bytes(gpu.free_bytes), machine.readable_bytes(gpu.memory_bytes)
+        free, total = readable_bytes(gpu.free_bytes), readable_bytes(gpu.memory_bytes)
         yield Finding("GPU", "fine", f"{gpu.name}, {total}, {free} free; CUDA {torch.version.cuda}")
     if found:
         return
@@ -203,9 +204,7 @@ def _kernels() -> Iterator[Finding]:
     compiled = sum(state.compiled_count for state in states)
     total = sum(state.kernel_count for state in states)
     folders = ", ".join(sorted({str(state.cache_folder) for state in states}))
-    size = machine.readable_bytes(
-        sum(file.stat().st_size for state in states for file in state.cache_folder.glob("*.nb[ic]"))
-    )
+    size = readable_bytes(sum(file.stat().st_size for state in states for file in state.cache_folder.glob("*.nb[ic]")))
     if any(state.must_compile for state in states):
         yield Finding(
             "kernels",
@@ -220,7 +219,7 @@ def _kernels() -> Iterator[Finding]:
 def _embedded_prior() -> Iterator[Finding]:
     state = machine.check_embedded_prior()
     if state.is_intact:
-        size = machine.readable_bytes(machine.folder_size_bytes(state.folder))
+        size = readable_bytes(machine.folder_size_bytes(state.folder))
         yield Finding("embedded prior", "fine", f"intact, {state.file_count} files, {size}")
         return
     problems = []
@@ -238,7 +237,7 @@ def _embedded_prior() -> Iterator[Finding]:
 
 def _caches() -> Iterator[Finding]:
     folder = machine.hugging_face_folder()
-    size = machine.readable_bytes(machine.folder_size_bytes(folder)) if folder.is_dir() else "nothing there yet"
+    size = readable_bytes(machine.folder_size_bytes(folder)) if folder.is_dir() else "nothing there yet"
     yield Finding("downloaded models", "fine", f"{folder}, {size}")
 
 
@@ -249,7 +248,7 @@ def _disk_space() -> Iterator[Finding]:
     yield Finding(
         "disk space",
         "fine" if enough else "note",
-        f"{machine.readable_bytes(free)} free for runs in {here}",
+        f"{readable_bytes(free)} free for runs in {here}",
         "" if enough else "a run takes some 200 MB; choose another disk with --run-dir",
     )
 

@@ -239,14 +239,5 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(nearest_existing_folder(path)).free
 
 
-def readable_bytes(count: int | float) -> str:
-    """`1.4 GB`, with powers of 1000 as disks are sold."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" or count >= 100 else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
 def python_description() -> str:
     return f"{platform.python_version()} ({sys.executable})"

@@ -14,9 +14,8 @@ from typing import Any
 
 from PIL import Image
 
-from backend.checkpoint import write_durably
-from backend.commands.displays import readable_seconds
-from backend.machine import readable_bytes
+from backend.durable_files import write_whole_file
+from backend.readable import readable_bytes, readable_seconds
 from backend.run_folder import RunFolder
 
 MOST_PREVIEWS = 12
@@ -74,7 +73,7 @@ def write_report(run: RunFolder, step: int, total: int, elapsed_seconds: float) 
         versions=run.versions(),
         files=[(file.name, file.stat().st_size) for file in meshes],
     )
-    write_durably(path, report_html(report).encode("utf-8", "replace"))
+    write_whole_file(path, report_html(report).encode("utf-8", "replace"))
     return path
 
 

@@ -12,6 +12,7 @@ Numbers, notices and pictures that cannot be written (a full disk) are reported 
 from __future__ import annotations
 
 import datetime
+import io
 import json
 import logging
 import math
@@ -36,9 +37,10 @@ from backend.checkpoint import (
     remove_checkpoints_after,
     remove_partial_checkpoints,
     write_checkpoint,
-    write_durably,
 )
+from backend.durable_files import write_whole_file
 from backend.errors import BadInput, DamagedRun, OutputNotWritable
+from backend.readable import readable_bytes
 
 FORMAT_NAME = "sketchbridge run"
 FORMAT_VERSION = 1
@@ -102,7 +104,7 @@ class RunFolder:
                 "settings": dict(settings),
                 "resolved": dict(resolved or {}),
             }
-            write_durably(folder / "settings.json", _encode(_to_json(record, indent=2)))
+            write_whole_file(folder / "settings.json", _encode(_to_json(record, indent=2)))
         except OSError as error:
             raise OutputNotWritable(
                 f"the run folder {path or DEFAULT_PARENT} cannot be written ({error.strerror or error}); "
@@ -209,7 +211,7 @@ class RunFolder:
             self.notice(f"this run began with other versions, so its result may differ from an unbroken run: {named}")
             record = {**before, "resumed_with": [*before.get("resumed_with", []), changed]}
         with self._surviving("versions.json"):
-            write_durably(path, _encode(_to_json(record, indent=2)))
+            write_whole_file(path, _encode(_to_json(record, indent=2)))
 
     # ------------------------------------------------------------------ what happens
 
@@ -241,7 +243,9 @@ class RunFolder:
         path = self.path / "previews" / f"step-{step:06d}.png"
         with self._surviving("previews"):
             path.parent.mkdir(exist_ok=True)
-            Image.fromarray(strip).save(path)
+            picture = io.BytesIO()
+            Image.fromarray(strip).save(picture, "PNG")
+            write_whole_file(path, picture.getvalue())
             if self._tensorboard is not None:
                 self._tensorboard.add_image("preview", strip, step, dataformats="HWC")
             return path
@@ -305,9 +309,7 @@ class RunFolder:
             kept = [entry for entry in _read_json_lines(path) if (entry.get("step") or 0) <= checkpoint.step]
             if path.exists():
                 # Even if no step is too many: a torn last line would swallow the next one.
-                replacement = path.with_suffix(".partial")
-                write_durably(replacement, _encode("".join(_to_json(entry) + "\n" for entry in kept)))
-                replacement.replace(path)
+                write_whole_file(path, _encode("".join(_to_json(entry) + "\n" for entry in kept)))
         for step, path in self.previews():
             if step > checkpoint.step:
                 path.unlink(missing_ok=True)
@@ -422,8 +424,8 @@ def _require_space(path: Path) -> None:
     free = machine.free_bytes(path)
     if free < NEEDED_BYTES:
         raise OutputNotWritable(
-            f"only {machine.readable_bytes(free)} are free on the disk of {path.absolute()}, a run needs about "
-            f"{machine.readable_bytes(NEEDED_BYTES)}; free some space or choose another disk with --run-dir"
+            f"only {readable_bytes(free)} are free on the disk of {path.absolute()}, a run needs about "
+            f"{readable_bytes(NEEDED_BYTES)}; free some space or choose another disk with --run-dir"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from backend.cameras import CameraBatch, turntable_cameras
+from backend.durable_files import write_whole_file
 from backend.geometry.triangle_mesh import TriangleMesh
 from backend.render.rasteriser import Rasteriser
 from backend.render.renderer import Appearance, render_views
@@ -73,14 +75,17 @@ def write_gif(path: Path, frames: Frames, frames_per_second: float = FRAMES_PER_
     palette = palette_source.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=2)
     _keep_colour(palette, tuple(frames[0, 0, 0].tolist()))
     images = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    content = io.BytesIO()
     images[0].save(
-        path,
+        content,
+        "GIF",
         save_all=True,
         append_images=images[1:],
         duration=round(1000 / frames_per_second),
         loop=0,
         optimize=False,  # would give each frame a palette of its own
     )
+    write_whole_file(path, content.getvalue())
 
 
 def write_contact_sheet(path: Path, frames: Frames) -> None:
@@ -96,7 +101,9 @@ def write_contact_sheet(path: Path, frames: Frames) -> None:
         sheet.paste(Image.fromarray(frames[frame_index]), (left, top))
         azimuth = round(360 * frame_index / len(frames))
         draw.text((left + size // 26, top + size // 32), f"{azimuth}°", fill=_INK, font=font)
-    sheet.save(path)
+    content = io.BytesIO()
+    sheet.save(content, "PNG")
+    write_whole_file(path, content.getvalue())
 
 
 def _keep_colour(palette: Image.Image, colour: tuple[int, ...]) -> None:

@@ -3,7 +3,7 @@
     python -m tools.embedded_world --dataset training/pictures/world.npz --count 40000 --seed 1
     python -m tools.train_embedded_prior --minutes 90
 
-Stages: autoencoder, classifier, denoiser. Each goes on where it was broken off; delete a stage's file in the training
+Stages: decoder (the encoder is computed, not trained), classifier, denoiser. Each goes on where it was broken off; delete a stage's file in the training
 folder to train it anew. `--export` writes what is there into the package without training further.
 """
 
@@ -33,7 +33,7 @@ from tools.embedded_training.architecture import (
     make_tokenizer,
     save_pipeline,
 )
-from tools.embedded_training.autoencoder import encode_pictures, train_autoencoder
+from tools.embedded_training.autoencoder import compute_encoder, encode_pictures, train_decoder
 from tools.embedded_training.checkpoints import MovingAverage
 from tools.embedded_training.denoiser import TextConditionedDenoiser, train_denoiser
 from tools.embedded_training.judge import render_judge_pictures, train_classifier
@@ -51,8 +51,8 @@ def main(
     pictures: Annotated[Path, typer.Option(help="Shards for the prior.")] = Path("training/pictures"),
     judge_count: Annotated[int, typer.Option(help="Pictures of their own for the classifier.")] = 12000,
     folder: Annotated[Path, typer.Option(help="Checkpoints and sample grids.")] = Path("training"),
-    autoencoder_steps: int = 4000,
-    autoencoder_minutes: Annotated[float | None, typer.Option(help="Budget of time for this stage.")] = None,
+    decoder_steps: int = 4000,
+    decoder_minutes: Annotated[float | None, typer.Option(help="Budget of time for this stage.")] = None,
     classifier_steps: int = 2500,
     denoiser_steps: int = 20000,
     minutes: Annotated[float | None, typer.Option(help="Budget of time for the denoiser.")] = None,
@@ -84,10 +84,11 @@ def main(
 
     # Where a stage is only exported, zero steps load its checkpoint and stop.
     scale = 0 if export else 1
-    autoencoder_record = train_autoencoder(
+    compute_encoder(autoencoder, shards, target)
+    decoder_record = train_decoder(
         autoencoder,
         shards,
-        StageSettings(max(1, autoencoder_steps * scale), 16, 2e-3, minutes=autoencoder_minutes),
+        StageSettings(max(1, decoder_steps * scale), 16, 1e-3, minutes=decoder_minutes),
         folder,
         target,
     )
@@ -135,7 +136,7 @@ def main(
     print(json.dumps(judgement, indent=1), flush=True)
     contact_sheet(draw(parts, shown), shown).save(folder / "samples" / "final.png")
     write_provenance(
-        {"autoencoder": autoencoder_record, "classifier": classifier_record, "denoiser": denoiser_record},
+        {"decoder": decoder_record, "classifier": classifier_record, "denoiser": denoiser_record},
         judgement,
         {"seed": seed, "pictures": len(shards), "judge pictures": len(judge_shards), "batch size": batch_size},
     )

@@ -30,10 +30,11 @@ class TextureFieldConfig:
     """The grids of a texture field and what it shows before it has learnt anything."""
 
     resolutions: tuple[int, ...] = (16, 32, 64)
-    """Cells per side of each grid, over the 2 metres of [-1, 1]. Views of 64 pixels see no more than 64; add 128 and 256
-    for views of 512."""
+    """Cells per side of each grid, over the 2 metres of [-1, 1]. Views of 64 pixels see no more than 64; add 128 and
+    256 for views of 512."""
     log2_table_rows: int = 19
-    """A grid with more nodes than 2 to this power is hashed into as many rows (Müller et al. 2022, table 1: 14 to 24)."""
+    """A grid with more nodes than 2 to this power is hashed into as many rows (Müller et al. 2022, table 1: 14 to 24).
+    """
     initial_albedo: float = 0.5
     """Mid grey, sRGB-coded."""
     initial_roughness: float = 0.7

@@ -25,6 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from backend.errors import SketchbridgeError
+from backend.readable import readable_pace, readable_seconds
 
 SECONDS_BETWEEN_JSON_PROGRESS = 0.25
 SECONDS_BETWEEN_PLAIN_PROGRESS = 10.0
@@ -201,7 +202,7 @@ class TerminalDisplay:
             Text(progress.stage, "bold cyan"),
             bar,
             Text(f"{progress.step}/{progress.total}"),
-            Text(_readable_pace(progress.steps_per_second), "green"),
+            Text(readable_pace(progress.steps_per_second), "green"),
             Text(f"{readable_seconds(progress.seconds_left)} left", "green"),
             Text(f"|g| {progress.gradient_norm:.3g}", "dim"),
             Text(f"{progress.faces:,} faces", "dim"),
@@ -320,28 +321,10 @@ def _json_value(value: Any) -> Any:
 
 def _plain_progress(progress: JobProgress) -> str:
     return (
-        f"{progress.stage} step {progress.step}/{progress.total}, {_readable_pace(progress.steps_per_second)}, "
+        f"{progress.stage} step {progress.step}/{progress.total}, {readable_pace(progress.steps_per_second)}, "
         f"{readable_seconds(progress.seconds_left)} left, gradient norm {progress.gradient_norm:.3g}, "
         f"{progress.faces:,} faces"
     )
-
-
-def _readable_pace(steps_per_second: float) -> str:
-    """`9.5 steps/s`; slow models are told in seconds per step."""
-    if steps_per_second <= 0:
-        return "? steps/s"
-    if steps_per_second < 0.95:
-        return f"{1 / steps_per_second:.1f} s/step"
-    return f"{steps_per_second:.1f} steps/s"
-
-
-def readable_seconds(seconds: float) -> str:
-    """`0:48`, `12:05` or `3:07:00`; `?` for what is not known yet."""
-    if not math.isfinite(seconds):
-        return "?"
-    whole = max(0, round(seconds))
-    hours, minutes = divmod(whole // 60, 60)
-    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
 
 
 def _short(path: Path) -> str:

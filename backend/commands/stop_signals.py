@@ -19,6 +19,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.is_requested = False
         self._asks_first = False
+        self._has_raised = False
         self._previous_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -45,7 +46,9 @@ class StopSignals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         # Nothing is printed here: the program may be in the middle of printing. Displays look at `is_requested`.
-        if not self._asks_first or self.is_requested:
-            self.is_requested = True
-            raise KeyboardInterrupt
+        if self._has_raised:
+            return  # impatience; the program is on its way out and has only its last words to say
+        self._has_raised = not self._asks_first or self.is_requested
         self.is_requested = True
+        if self._has_raised:
+            raise KeyboardInterrupt

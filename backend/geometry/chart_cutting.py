@@ -1,8 +1,9 @@
 """Cuts a mesh into charts: pieces that can be laid flat by looking at them along one axis.
 
-Faces are grouped by the axis (+X, -X, +Y, ...) that their smoothed normal is closest to, small groups join a neighbour,
-and a chart that would cover itself when laid flat, as a folded sheet does, is split into its layers. Meshes of marching
-tetrahedra are full of slivers; unlike methods that grow charts by the angles between faces, this one does not mind them.
+Faces are grouped by the axis (+X, -X, +Y, ...) that their smoothed normal is closest to, small groups join a
+neighbour, and a chart that would cover itself when laid flat, as a folded sheet does, is split into its layers. Meshes
+of marching tetrahedra are full of slivers; unlike methods that grow charts by the angles between faces, this one does
+not mind them.
 """
 
 from __future__ import annotations

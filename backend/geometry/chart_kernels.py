@@ -40,7 +40,7 @@ def smooth_face_normals(area_normals, neighbours, rounds):
     return smooth
 
 
-@njit(inline="always")
+@njit(nogil=True, cache=True)
 @no_type_check
 def _along(normal, axis):
     """The cosine between a unit normal and one of the directions +X, -X, +Y, -Y, +Z, -Z."""
@@ -87,7 +87,7 @@ def choose_axes(own_normals, smooth_normals, neighbours, edge_shares, least_cosi
     return axes
 
 
-@njit(inline="always")
+@njit(nogil=True, cache=True)
 @no_type_check
 def _separates(first, second, tolerance):
     """True if an edge of the counter-clockwise triangle `first` has all of `second` outside, to within the tolerance.
@@ -108,7 +108,7 @@ def _separates(first, second, tolerance):
     return False
 
 
-@njit(inline="always")
+@njit(nogil=True, cache=True)
 @no_type_check
 def _cell(value, origin, cells_per_unit, count):
     return min(max(np.int64((value - origin) * cells_per_unit), 0), count - 1)
@@ -119,8 +119,8 @@ def _cell(value, origin, cells_per_unit, count):
 def find_overlaps(triangles, tolerance):
     """Pairs of triangles in the plane whose interiors overlap by more than the tolerance, found exactly.
 
-    Triangles are sorted into a grid of cells; two in the same cell are compared by the separating axis theorem. A pair is
-    compared in one cell only, the first that both lie in.
+    Triangles are sorted into a grid of cells; two in the same cell are compared by the separating axis theorem. A pair
+    is compared in one cell only, the first that both lie in.
 
     Args:
         triangles: float64 [triangles, 3 corners, 2], of either orientation.
@@ -245,7 +245,7 @@ def find_overlaps_within_charts(triangles, faces_by_chart, first_of_chart, toler
 @njit(nogil=True, cache=True)
 @no_type_check
 def count_coverage(corners, counts):
-    """Adds 1 to each pixel for every triangle that covers its centre; a centre on a shared edge belongs to one of the two.
+    """Adds 1 to each pixel for every triangle that covers its centre. A centre on a shared edge belongs to one of two.
 
     Args:
         corners: int64 [triangles, 3, 2], in 1/256 of a pixel, x and y; of either orientation.

@@ -1,8 +1,8 @@
 """Lays charts side by side into one square, without xatlas: always ends, never overlaps, the same on every machine.
 
-The packing of Lévy et al. 2002 (least squares conformal maps, section 4.3): charts fall into the square one by one, large
-ones first, and each takes the place in which it ends lowest and the least room is lost beneath it. The scale is found by
-bisection.
+The packing of Lévy et al. 2002 (least squares conformal maps, section 4.3): charts fall into the square one by one,
+large ones first, and each takes the place in which it ends lowest and the least room is lost beneath it. The scale is
+found by bisection.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from backend.geometry.smoothness import unique_edges_with_faces
 QUARTER_TURNS = np.array([[[1, 0], [0, 1]], [[0, -1], [1, 0]], [[-1, 0], [0, -1]], [[0, 1], [-1, 0]]], dtype=np.float64)
 
 LEAST_COVERAGE = 0.25
-"""If the charts cover less than this share of the square, the space between them is taking too much: it is halved."""
+"""If the charts cover less than this share of the square, the space between them may take too much: half is tried,"""
+
+LEAST_GAIN = 1.15
+"""and used if the charts then become larger by this factor."""
 
 
 @dataclass(frozen=True)
@@ -81,32 +84,35 @@ def pack_charts(charts: FlatCharts, texture_size: int, padding: float, scale_ste
 
     Args:
         texture_size: Side of the square in texels.
-        padding: Least distance between two charts, in texels; half of it is kept free along the border. It is halved as
-            long as the charts cover less than `LEAST_COVERAGE`, down to half a texel.
+        padding: Least distance between two charts, in texels; half of it is kept free along the border. For thousands
+            of charts it may be halved, see `LEAST_COVERAGE`; the layout says what was used.
         scale_steps: Halvings of the interval in which the largest scale lies.
     """
     upright = _upright_rotations(charts)
     turned = np.einsum("pij,pj->pi", upright[charts.chart_of_point], charts.points)
     outlines, first_of_chart = _outlines(charts, turned)
-    largest_extent = np.abs(np.diff(_boxes(turned, charts), axis=1)).max()
-    # At the first of these scales the charts would fill the square to the last texel; at the second, one is as long as it.
+    # At the first of these scales the charts would fill the square to the last texel; at the second, one is as long as
+    # the square.
     full_scale = texture_size / np.sqrt(max(charts.area(), 1e-30))
     too_large = min(full_scale, texture_size / max(_largest_extent(charts, turned), 1e-15))
     best: Layout | None = None
     while True:
+        found: Layout | None = None
         fits_at, misses_at = 0.0, too_large
         for step in range(scale_steps):
             scale = min(0.72 * full_scale, too_large) if step == 0 else (fits_at + misses_at) / 2
             fits, turns, offsets = kernels.drop_charts(outlines, first_of_chart, scale, texture_size, 0.5 * padding)
-            if not fits:
+            if fits:
+                fits_at = scale
+                found = Layout(scale, QUARTER_TURNS[turns] @ upright, offsets, padding)
+            else:
                 misses_at = scale
-                continue
-            fits_at = scale
-            if best is None or scale > best.scale:
-                best = Layout(scale, QUARTER_TURNS[turns] @ upright, offsets, padding)
-        if best is not None and ((best.scale / full_scale) ** 2 >= LEAST_COVERAGE or padding <= 0.5):
+        if best is not None and (found is None or found.scale < LEAST_GAIN * best.scale):
             return best
-        if padding <= 0.5:
+        best = found
+        if best is not None and ((best.scale / full_scale) ** 2 >= LEAST_COVERAGE or padding <= 1):
+            return best
+        if padding <= 1:
             # More charts than texels, nearly: each takes at least one. On a finer raster they find room.
             finer = pack_charts(charts, 2 * texture_size, padding, scale_steps)
             return Layout(finer.scale / 2, finer.rotations, finer.offsets / 2, finer.padding / 2)

@@ -66,7 +66,7 @@ def _profiles(outline, scale, quarter_turns, margin, lowest, highest):
 @njit(nogil=True, cache=True)
 @no_type_check
 def drop_charts(outlines, first_of_chart, scale, texture_size, margin):
-    """Drops charts into a square, the large ones first, each to where it ends lowest and the room lost beneath is least.
+    """Drops charts into a square, large ones first, each to where it ends lowest and the room lost beneath is least.
 
     Args:
         outlines: float64 [segments, 2 ends, 2] in metres, the borders of the charts, chart after chart.

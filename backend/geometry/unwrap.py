@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 
 from backend.geometry import chart_kernels
 from backend.geometry.chart_cutting import ChartCuttingConfig, cut_charts
-from backend.geometry.chart_packing import FlatCharts, Layout, pack_charts
+from backend.geometry.chart_packing import FlatCharts, pack_charts
 from backend.geometry.triangle_mesh import TriangleMesh
 
 PackerChoice = Literal["densest", "own", "xatlas"]
@@ -40,7 +40,7 @@ class UnwrapConfig:
     """`xatlas` uses xatlas's layout even if ours is denser; ours remains for when it fails."""
     xatlas_attempts: int = 2
     """How often xatlas packs to approach the size of the texture; each costs 0.3 to 0.8 s."""
-    charts: ChartCuttingConfig = ChartCuttingConfig()
+    charts: ChartCuttingConfig = field(default_factory=ChartCuttingConfig)
 
     def __post_init__(self) -> None:
         if self.packer not in ("densest", "own", "xatlas"):
@@ -61,9 +61,9 @@ class UnwrappedMesh:
     faces: Int[np.ndarray, "faces 3"]
     """int32, in the order of the mesh that was unwrapped."""
     uv: Float[np.ndarray, "vertices 2"]
-    """float32 in [0, 1], **v upwards from row 0**: texel (row, column) has its centre at ((column + 0.5) / size,
-    (row + 0.5) / size), as the texture operation of the rasteriser reads it. glTF agrees (its v points down and its row 0
-    is on top), OBJ counts v from the other end: see `mesh_files`."""
+    """float32 in [0, 1]; v grows with the rows of the texture, **row 0 is at v = 0**: the texel of a row and column has
+    its centre at ((column + 0.5) / size, (row + 0.5) / size), as the rasteriser's texture operation reads it. Files
+    differ in this; `mesh_files` converts."""
     source_vertices: Int[np.ndarray, "vertices"]
     """The vertex of the mesh that was unwrapped."""
     chart_of_face: Int[np.ndarray, "faces"]
@@ -231,7 +231,8 @@ def _why_not(packed: np.ndarray, flat: FlatCharts, texture_size: int) -> str | N
     edges = np.concatenate([flat.faces[:, [0, 1]], flat.faces[:, [1, 2]], flat.faces[:, [2, 0]]])
     lengths = np.linalg.norm(packed[edges[:, 0]] - packed[edges[:, 1]], axis=1)
     expected = _scale_of(packed, flat) * np.linalg.norm(flat.points[edges[:, 0]] - flat.points[edges[:, 1]], axis=1)
-    if np.abs(lengths - expected).max() > 0.05 + 1e-3 * expected.max():
+    # xatlas stretches charts to whole texels along both axes: an edge may become longer by the diagonal of one.
+    if np.abs(lengths - expected).max() > 2.0 + 0.01 * expected.max():
         return "its charts are not the ones that it was given"
     overlaps = chart_kernels.find_overlaps(packed[flat.faces], OVERLAP_TOLERANCE_TEXELS)
     if len(overlaps):

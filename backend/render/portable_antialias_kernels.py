@@ -1,18 +1,19 @@
 """Antialiasing one image across silhouettes on the CPU, compiled by numba.
 
-For each two neighbouring pixels that see different faces, the kernels look for a silhouette between their centres. Where
-it crosses the line between the centres decides how much of one pixel's colour is blended into the other; that share
-depends on the vertices of the silhouette edge, and this is what gives coverage a gradient (Laine et al. 2020, section 3.5).
+For each two neighbouring pixels that see different faces, the kernels look for a silhouette between their centres.
+Where it crosses the line between the centres decides how much of one pixel's colour is blended into the other; that
+share depends on the vertices of the silhouette edge, and this gives coverage its gradient (Laine et al. 2020, section
+3.5).
 
 Two rules find the silhouette. nvdiffrast's looks at the edges of the nearer pixel's own face only, so it misses nearly
-all silhouettes of meshes whose faces are smaller than a pixel; of those it finds, it gives each wholly to the horizontal
-or wholly to the vertical pairs, whichever it crosses more steeply. The walk follows the surface from face to face along
-the line until it folds back, ends, or arrives at the other pixel's face.
+all silhouettes of meshes whose faces are smaller than a pixel; of those it finds, it gives each wholly to the
+horizontal or wholly to the vertical pairs, whichever it crosses more steeply. The walk follows the surface from face to
+face along the line until it folds back, ends, or arrives at the other pixel's face.
 
-The walk shares a silhouette with unit normal n between both kinds of pairs, n_x^2 to n_y^2. This makes the gradient right
-for edges of every length and slope: an edge of length l crosses l |n_x| horizontal pairs, each of whose crossings moves
-by 1 / |n_x| when the edge moves by 1, and l |n_y| vertical ones with 1 / |n_y|. Weighed, l n_x^2 + l n_y^2 = l: the area
-that the edge sweeps.
+The walk shares a silhouette with unit normal n between both kinds of pairs, n_x^2 to n_y^2. This makes the gradient
+right for edges of every length and slope: an edge of length l crosses l |n_x| horizontal pairs, each of whose crossings
+moves by 1 / |n_x| when the edge moves by 1, and l |n_y| vertical ones with 1 / |n_y|. Weighed, l n_x^2 + l n_y^2 = l:
+the area that the edge sweeps.
 
 Kernels release the GIL, use one thread and no atomics, and check no index: `portable_rasteriser` does.
 """
@@ -117,9 +118,9 @@ def find_crossings(positions, faces, adjacent, raster, walks):
         walks: True for the walk, False for nvdiffrast's rule.
 
     Returns:
-        int32 [crossings, 5]: inner pixel, whose face leads to the silhouette; outer pixel; axis, 0 for a horizontal pair
-        and 1 for a vertical one; the two vertices of the edge. And float64 [crossings, 2]: the distance from the inner
-        centre in pixels, within [0, 1]; and the weight of the blend.
+        int32 [crossings, 5]: inner pixel, whose face leads to the silhouette; outer pixel; axis, 0 for a horizontal
+        pair and 1 for a vertical one; the two vertices of the edge. And float64 [crossings, 2]: the distance from the
+        inner centre in pixels, within [0, 1]; and the weight of the blend.
     """
     height, width = raster.shape[0], raster.shape[1]
     pixels = np.empty((len(positions), 2), np.float64)
@@ -268,7 +269,10 @@ def _walk(pixels, faces, adjacent, first_face, last_face, axis, line, at, direct
 @njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def _examine_own_edges(pixels, faces, adjacent, face, axis, line, at, direction):
-    """nvdiffrast's rule: the furthest edge of the pixel's own face, if it is a silhouette and crosses the line steeply."""
+    """nvdiffrast's rule: the furthest edge of the pixel's own face, if it is a silhouette and steep.
+
+    Returns as `_walk`.
+    """
     edge, crossing = _furthest_edge(pixels, faces, face, axis, line, at, direction)
     if edge < 0 or crossing < -CROSSING_TOLERANCE or crossing > 1.0 + CROSSING_TOLERANCE:
         return NO_SILHOUETTE, 0.0, 0, 0

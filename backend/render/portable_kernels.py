@@ -3,10 +3,10 @@
 Kernels release the GIL, use one thread and no atomics, so that the same input gives the same bits. They check no index:
 `portable_rasteriser` does. `no_type_check` keeps the type checker of the tests away from what numba compiles.
 
-The geometry, for all kernels: p_i = (x, y, w) of corner i in clip space and f = (fx, fy, 1) the centre of a pixel on the
-image plane, fx and fy in [-1, 1]. Then a_i = f . (p_j x p_k), (i, j, k) cyclic, is proportional to the perspective-correct
-weight of corner i (Olano and Greer 1997, "Triangle Scan Conversion using 2D Homogeneous Coordinates"), whatever the sign
-of w, and it is linear in f.
+The geometry, for all kernels: p_i = (x, y, w) of corner i in clip space and f = (fx, fy, 1) the centre of a pixel on
+the image plane, fx and fy in [-1, 1]. Then a_i = f . (p_j x p_k), (i, j, k) cyclic, is proportional to the
+perspective-correct weight of corner i (Olano and Greer 1997, "Triangle Scan Conversion using 2D Homogeneous
+Coordinates"), whatever the sign of w, and it is linear in f.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-USABLE, NEEDS_HOMOGENEOUS, NOT_FINITE = 0, 1, 2
-"""What a projected vertex is good for."""
-
 LARGEST_FIXED_POINT = 2.0**28
-"""Products of two differences of such coordinates fit int64 with room to spare."""
+"""Fits int32, and products of two differences of such coordinates fit int64 with room to spare."""
+
+NEEDS_HOMOGENEOUS, NOT_FINITE = -(2**30), -(2**30) - 1
+"""Stand in the place of a fixed-point x for vertices that have none. The graver is the smaller number."""
 
 DEPTH_TOLERANCE = 1e-9
 """A triangle exactly in the near or far plane is visible, in spite of rounding."""
@@ -39,7 +39,8 @@ def rasterize_image(positions, faces, subpixel_bits, raster, derivatives):
         faces: int32 [faces, 3].
         subpixel_bits: Vertices are snapped to 1 / 2**subpixel_bits of a pixel to decide which pixels they cover.
         raster: float32 [height, width, 4], written: u, v, z/w, face + 1; zeros where nothing is.
-        derivatives: float32 [height, width, 4], written: du/dX, du/dY, dv/dX, dv/dY in pixels. Empty (height 0): not wanted.
+        derivatives: float32 [height, width, 4], written: du/dX, du/dY, dv/dX, dv/dY in pixels. Or empty
+            (height 0) when they are not wanted.
     """
     height, width = raster.shape[0], raster.shape[1]
     nearest = np.full((height, width), 1.0 + DEPTH_TOLERANCE)
@@ -123,48 +124,46 @@ def _cross(ax, ay, az, bx, by, bz):
 def _draw_faces(positions, faces, subpixel_bits, nearest, visible_face):
     """Scan conversion with a depth buffer; on equal depth the later face wins.
 
-    Faces in front of the eye are drawn in fixed point: whether a pixel centre lies left or right of an edge is then decided
-    exactly, and the same for both faces at the edge. z/w is linear in the image, so the depth is a plane.
+    Faces in front of the eye are drawn in fixed point: whether a pixel centre lies left or right of an edge is then
+    decided exactly, and the same for both faces at the edge. z/w is linear in the image, so the depth is a plane.
     """
     height, width = nearest.shape
     one = np.int64(1) << subpixel_bits
     half = one >> 1
 
-    fixed = np.empty((len(positions), 2), np.int64)
+    fixed_x = np.empty(len(positions), np.int32)
+    fixed_y = np.empty(len(positions), np.int32)
     depths = np.empty(len(positions), np.float64)
-    kinds = np.empty(len(positions), np.uint8)
     scale_x, scale_y = 0.5 * width * one, 0.5 * height * one
     for vertex in range(len(positions)):
         x, y, z, w = _corner(positions, vertex)
         if not (np.isfinite(x) and np.isfinite(y) and np.isfinite(z) and np.isfinite(w)):
-            kinds[vertex] = NOT_FINITE
+            fixed_x[vertex] = NOT_FINITE
             continue
+        fixed_x[vertex] = NEEDS_HOMOGENEOUS
         if w > 0.0:
             inverse_w = 1.0 / w
             screen_x = (x * inverse_w + 1.0) * scale_x
             screen_y = (y * inverse_w + 1.0) * scale_y
             if abs(screen_x) < LARGEST_FIXED_POINT and abs(screen_y) < LARGEST_FIXED_POINT:
-                fixed[vertex, 0] = np.int64(np.floor(screen_x + 0.5))
-                fixed[vertex, 1] = np.int64(np.floor(screen_y + 0.5))
+                fixed_x[vertex] = np.int32(np.floor(screen_x + 0.5))
+                fixed_y[vertex] = np.int32(np.floor(screen_y + 0.5))
                 depths[vertex] = z * inverse_w
-                kinds[vertex] = USABLE
-                continue
-        kinds[vertex] = NEEDS_HOMOGENEOUS
 
     for face in range(len(faces)):
-        v0, v1, v2 = faces[face, 0], faces[face, 1], faces[face, 2]
-        kind = kinds[v0] | kinds[v1] | kinds[v2]
-        if kind != USABLE:
-            if kind < NOT_FINITE:
+        # Unsigned, because numba looks at the sign of every index to count negative ones from the end.
+        v0, v1, v2 = np.uint32(faces[face, 0]), np.uint32(faces[face, 1]), np.uint32(faces[face, 2])
+        x0, y0 = np.int64(fixed_x[v0]), np.int64(fixed_y[v0])
+        x1, y1 = np.int64(fixed_x[v1]), np.int64(fixed_y[v1])
+        x2, y2 = np.int64(fixed_x[v2]), np.int64(fixed_y[v2])
+        lowest_x = min(x0, x1, x2)
+        if lowest_x <= NEEDS_HOMOGENEOUS:
+            if lowest_x == NEEDS_HOMOGENEOUS:
                 _draw_homogeneous_face(positions, v0, v1, v2, face, nearest, visible_face)
             continue
-
-        x0, y0 = fixed[v0, 0], fixed[v0, 1]
-        x1, y1 = fixed[v1, 0], fixed[v1, 1]
-        x2, y2 = fixed[v2, 0], fixed[v2, 1]
         # The pixels whose centres lie within the bounding box. Most faces of a fine mesh have none, which cannot be
         # predicted: one branch, not four.
-        left = max((min(x0, x1, x2) + half - 1) >> subpixel_bits, 0)
+        left = max((lowest_x + half - 1) >> subpixel_bits, 0)
         right = min((max(x0, x1, x2) - half) >> subpixel_bits, width - 1)
         bottom = max((min(y0, y1, y2) + half - 1) >> subpixel_bits, 0)
         top = min((max(y0, y1, y2) - half) >> subpixel_bits, height - 1)
@@ -283,8 +282,8 @@ def rasterize_image_backward(positions, faces, raster, raster_gradient, derivati
     has_derivatives = derivatives_gradient.shape[0] > 0
     per_pixel_x, per_pixel_y = 2.0 / width, 2.0 / height
     gu = gv = gux = guy = gvx = gvy = 0.0
-    # Pixels in a row often see the same face: its gradients h_i towards the vectors m_i = p_j x p_k gather here, and are
-    # passed on to its corners when the next face begins.
+    # Pixels in a row often see the same face: its gradients h_i towards the vectors m_i = p_j x p_k gather here, and
+    # are passed on to its corners when the next face begins.
     last_face = -1
     gathered = np.zeros((3, 3))
     for row in range(height):

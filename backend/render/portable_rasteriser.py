@@ -112,8 +112,8 @@ class PortableRasteriser:
         """See `Rasteriser.texture`.
 
         Mipmaps halve the texture as long as both sides are even or 1. The level is that of the longer axis of the
-        pixel's footprint. `auto` is `linear`, or `linear-mipmap-linear` when `uv_derivatives` are given. Where uv is not
-        finite the result is 0.
+        pixel's footprint. `auto` is `linear`, or `linear-mipmap-linear` when `uv_derivatives` are given. Where uv is
+        not finite the result is 0.
         """
         _check_tensor("texture", texture)
         _check_tensor("uv", uv)
@@ -190,6 +190,8 @@ def _check_face_ids(raster: Tensor, topology: _Topology) -> None:
     if raster.numel() == 0:
         return
     lowest, highest = torch.aminmax(raster.detach()[..., 3])
+    if lowest.isnan():
+        raise ValueError("the raster sees faces that are not finite numbers")
     if not (lowest >= 0 and highest <= len(topology.faces)):
         raise ValueError(
             f"the raster sees faces {int(lowest)} to {int(highest)} (0: none), but there are {len(topology.faces)}; "
@@ -298,7 +300,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_pool)
 
 
-# Autograd functions. Kernels take numpy views of the tensors; an empty array stands for what is not there or not wanted.
+# Autograd functions. Kernels take numpy views of tensors; an empty array stands for what is not there or not wanted.
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -530,7 +532,7 @@ class _SampleTexture(torch.autograd.Function):
     @staticmethod
     def forward(ctx, texture: Tensor, uv: Tensor, footprints: Tensor | None, filter_code: int, boundary_code: int):
         views, image_height, image_width, _ = uv.shape
-        textures, height, width, channels = texture.shape
+        _, height, width, channels = texture.shape
         levels = _pyramid_levels(height, width, 1 if footprints is None else mipmap_level_count(height, width))
         texels = _build_pyramid(texture, levels)
         sampled = torch.empty(views, image_height, image_width, channels)
@@ -569,8 +571,8 @@ class _SampleTexture(torch.autograd.Function):
         uv_gradients = _optional_array(uv_gradient, views, 3)
         footprint_gradients = _optional_array(footprint_gradient, views, 3)
 
-        # Images that share a texture share a few gradients too, each added to by every so-manieth image in turn. How many
-        # depends on sizes alone, never on the threads, so that the sums come out the same.
+        # Images that share a texture share a few gradients too, each added to by every so-manieth image in turn. How
+        # many depends on sizes alone, never on the threads, so that the sums come out the same.
         groups = views
         if textures == 1:
             affordable = max(TEXTURE_GRADIENT_BYTES // max(texel_count * channels * 4, 1), 1)

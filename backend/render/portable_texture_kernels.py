@@ -1,7 +1,7 @@
 """Looking textures up for one image on the CPU, compiled by numba.
 
-A texture is a pyramid of levels in one flat array, level 0 first, each half as large as the one before; without mipmaps it
-has one level. Texel (i, j) has its centre at ((i + 0.5) / width, (j + 0.5) / height).
+A texture is a pyramid of levels in one flat array, level 0 first, each half as large as the one before; without mipmaps
+it has one level. Texel (i, j) has its centre at ((i + 0.5) / width, (j + 0.5) / height).
 
 Kernels release the GIL, use one thread and no atomics, and check no index: `portable_rasteriser` does.
 """
@@ -189,8 +189,8 @@ def _four_texels(levels, level, u, v, boundary_code):
     """The texels around a point, -1 for those that count as zero, and where between them it lies.
 
     Returns:
-        Texels (lower left, lower right, upper left, upper right); the shares of the right and of the upper ones; and 1.0
-        or 0.0 each for whether the point moves along with u and with v, which it does not where it was clamped.
+        Texels (lower left, lower right, upper left, upper right); the shares of the right and of the upper ones; and
+        1.0 or 0.0 each for whether the point moves along with u and with v, which it does not where it was clamped.
     """
     offset, height, width = levels[level, 0], levels[level, 1], levels[level, 2]
     moves_right = moves_up = 1.0

@@ -9,7 +9,7 @@ The conventions, once (Laine et al. 2020, "Modular Primitives for High-Performan
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -76,7 +76,7 @@ class Rasteriser(Protocol):
         ...
 
 
-def choose_rasteriser(device: torch.device, choice: RasteriserChoice = "auto") -> Rasteriser:
+def choose_rasteriser(device: torch.device, choice: str = "auto") -> Rasteriser:
     """The rasteriser for a device: nvdiffrast on CUDA where it is installed, the portable one elsewhere.
 
     Raises:
@@ -85,8 +85,8 @@ def choose_rasteriser(device: torch.device, choice: RasteriserChoice = "auto") -
     from backend.render.nvdiffrast_rasteriser import NvdiffrastRasteriser, nvdiffrast_is_installed
     from backend.render.portable_rasteriser import PortableRasteriser
 
-    if choice not in ("auto", "portable", "nvdiffrast"):
-        raise BadInput(f"there is no rasteriser {choice!r}; choose auto, portable or nvdiffrast")
+    if choice not in get_args(RasteriserChoice):
+        raise BadInput(f"there is no rasteriser {choice!r}; choose {', '.join(get_args(RasteriserChoice))}")
     if choice == "nvdiffrast" or (choice == "auto" and device.type == "cuda" and nvdiffrast_is_installed()):
         return NvdiffrastRasteriser(device)
     return PortableRasteriser()

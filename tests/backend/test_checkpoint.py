@@ -105,7 +105,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_no_litter(tmp_path, monkeypa
         path.write_bytes(content[:10])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint_module, "write_durably", no_space)
+    monkeypatch.setattr(checkpoint_module, "write_whole_file", no_space)
     with pytest.raises(OSError, match="No space left"):
         write_checkpoint(tmp_path, a_checkpoint(2))
 

@@ -202,18 +202,3 @@ def test_the_size_of_a_cache_counts_each_file_once(tmp_path):
 
     assert machine.folder_size_bytes(tmp_path) == 1000
     assert machine.folder_size_bytes(tmp_path / "nothing") == 0
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (0, "0 bytes"),
-        (999, "999 bytes"),
-        (1500, "1.5 kB"),
-        (30_200_000, "30.2 MB"),
-        (143e9, "143 GB"),
-        (5e15, "5000.0 TB"),
-    ],
-)
-def test_bytes_are_readable(count, text):
-    assert machine.readable_bytes(count) == text

@@ -22,7 +22,7 @@ from tools.embedded_world.colours import COLOUR_NAMES
 from tools.embedded_world.shapes import SHAPE_NAMES
 
 PICTURE_SIZE = 64
-LATENT_CHANNELS = 16
+LATENT_CHANNELS = 24
 LATENT_SIZE = PICTURE_SIZE // 8
 TEXT_WIDTH = 160
 TEXT_TOKENS = 48
@@ -30,7 +30,7 @@ TEXT_TOKENS = 48
 
 
 def make_autoencoder() -> AutoencoderKL:
-    """8 x 8 pixels to one latent pixel of 16 channels: few places, so that the denoiser is cheap on a CPU.
+    """8 x 8 pixels to one latent pixel of 24 channels: few places, so that the denoiser is cheap on a CPU.
 
     Without attention in the middle: a latent then depends on its neighbourhood alone.
     """

@@ -1,4 +1,4 @@
-"""Stage one: the autoencoder between pictures and latents."""
+"""Stage one: the autoencoder between pictures and latents. The encoder is computed, the decoder is trained."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from tools.embedded_training.patch_pca import write_components_into_encoder
 from tools.embedded_training.pictures_on_disk import PictureShards
 from tools.embedded_training.stage import StageSettings, train_stage
 
-KL_WEIGHT = 1e-4
-"""Per latent number, against an error per pixel: enough to keep latents near unit scale without blurring the picture."""
+LATENT_NOISE = 0.05
+"""Relative to the spread of all latents: the decoder learns to forgive what a diffusion model gets slightly wrong."""
 
 
 def reconstruction_loss(restored: Tensor, pictures: Tensor) -> Tensor:
@@ -26,31 +27,40 @@ def reconstruction_loss(restored: Tensor, pictures: Tensor) -> Tensor:
     return error.abs().mean() + 2 * error.square().mean() + along_rows.abs().mean() + along_columns.abs().mean()
 
 
-def train_autoencoder(
+def compute_encoder(autoencoder: AutoencoderKL, pictures: PictureShards, device: torch.device) -> None:
+    """Writes the components of some of the pictures into the encoder, freezes it, and sets the scaling factor."""
+    some = torch.arange(0, len(pictures), 10)
+    autoencoder.cpu()
+    write_components_into_encoder(autoencoder, pictures.batch(some, "cpu"))
+    autoencoder.to(device)
+    for frozen in (autoencoder.encoder, autoencoder.quant_conv, autoencoder.post_quant_conv):
+        frozen.requires_grad_(False)
+    latents = encode_pictures(autoencoder, pictures, some[:1000], device)
+    # Diffusion models expect latents of unit variance (Rombach et al. 2022, appendix G).
+    autoencoder.register_to_config(scaling_factor=round(1.0 / latents.float().std().item(), 5))
+
+
+def train_decoder(
     autoencoder: AutoencoderKL, pictures: PictureShards, settings: StageSettings, folder: Path, device: torch.device
 ) -> dict:
-    """Trains in place and leaves the averaged weights in `autoencoder`, with its scaling factor set. Returns the record."""
+    """Trains in place and leaves the averaged weights in `autoencoder.decoder`. Returns the record."""
+    noise = LATENT_NOISE / autoencoder.config.scaling_factor
 
     def loss_of_batch(indices: Tensor) -> Tensor:
         batch = pictures.batch(indices, device)
         with torch.autocast(device.type, torch.bfloat16):
-            posterior = autoencoder.encode(batch).latent_dist
-            latents = posterior.sample()
-            restored = autoencoder.decode(latents).sample
-        kl = 0.5 * (posterior.mean.float() ** 2 + posterior.var.float() - 1 - posterior.logvar.float()).mean()
-        return reconstruction_loss(restored.float(), batch) + KL_WEIGHT * kl
+            with torch.no_grad():
+                latents = autoencoder.encode(batch).latent_dist.mean
+            restored = autoencoder.decode(latents + noise * torch.randn_like(latents)).sample
+        return reconstruction_loss(restored.float(), batch)
 
     average, record = train_stage(
-        "autoencoder", autoencoder, loss_of_batch, len(pictures), settings, folder / "autoencoder.safetensors"
+        "decoder", autoencoder.decoder, loss_of_batch, len(pictures), settings, folder / "decoder.safetensors"
     )
-    average.copy_to(autoencoder)
+    average.copy_to(autoencoder.decoder)
     some = torch.arange(0, len(pictures), max(1, len(pictures) // 1000))
-    latents = encode_pictures(autoencoder, pictures, some, device)
-    # Diffusion models expect latents of unit variance (Rombach et al. 2022, appendix G).
-    autoencoder.register_to_config(scaling_factor=round(1.0 / latents.float().std().item(), 5))
-    record["scaling_factor"] = autoencoder.config["scaling_factor"]
     record["psnr"] = round(peak_signal_to_noise(autoencoder, pictures, some, device), 2)
-    print(f"autoencoder: PSNR {record['psnr']} dB, scaling factor {record['scaling_factor']}", flush=True)
+    print(f"decoder: PSNR {record['psnr']} dB, scaling factor {autoencoder.config.scaling_factor}", flush=True)
     return record
 
 

@@ -17,7 +17,6 @@ from backend.commands.displays import (
     JobStart,
     JsonLinesDisplay,
     TerminalDisplay,
-    readable_seconds,
 )
 from backend.errors import BadInput
 
@@ -187,11 +186,3 @@ def test_an_error_of_the_user_has_no_traceback_and_a_bug_has_one():
     assert "Traceback" in stream.getvalue()
     assert "bug in sketchbridge" in stream.getvalue()
     assert "--resume x" in stream.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0:00"), (48.0, "0:48"), (725.0, "12:05"), (11220.0, "3:07:00"), (float("inf"), "?"), (-3.0, "0:00")],
-)
-def test_seconds_are_readable(seconds, text):
-    assert readable_seconds(seconds) == text

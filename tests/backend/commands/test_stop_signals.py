@@ -33,6 +33,13 @@ def test_where_nothing_is_to_be_saved_one_signal_is_enough():
         os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_further_signals_do_not_disturb_the_way_out():
+    with StopSignals():
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_an_ignored_signal_stays_ignored():
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 

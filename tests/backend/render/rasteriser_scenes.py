@@ -1,8 +1,7 @@
-"""Meshes and views for the tests and the benchmarks of the rasteriser, and gradients of rendered images by differences."""
+"""Meshes, poses and views for tests and benchmarks of the rasteriser; gradients of rendered images by differences."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,7 +77,11 @@ def _scene(mesh: trimesh.Trimesh) -> Scene:
 
 
 def pose_positions(scene: Scene, pose: Tensor) -> Tensor:
-    """The positions after scaling, turning and shifting what moves. pose: see POSE_PARAMETERS; all zeros changes nothing."""
+    """The positions after scaling, turning and shifting what moves; [vertices, 3].
+
+    Args:
+        pose: [7], see POSE_PARAMETERS; zeros change nothing.
+    """
     generators = torch.zeros(3, 3, 3, dtype=pose.dtype)
     generators[0, 2, 1] = generators[1, 0, 2] = generators[2, 1, 0] = 1.0
     generators = generators - generators.transpose(1, 2)
@@ -142,18 +145,22 @@ def gradient_by_backward(
     return pose.grad
 
 
-def gradient_by_differences(
-    rasteriser: Rasteriser, scene: Scene, pixels: int, colours: Tensor | None, weights: Tensor, step: float = 0.01
+def image_changes(
+    rasteriser: Rasteriser, scene: Scene, pixels: int, colours: Tensor | None, step: float = 0.01
 ) -> Tensor:
-    """The same from central differences of the supersampled pictures, which no rule of antialiasing touches; [7]."""
+    """How supersampled pictures, which no rule of antialiasing touches, change with the pose, by central differences.
 
-    def total(pose: Tensor) -> float:
-        with torch.no_grad():
-            image = render_supersampled(rasteriser, scene, pose, four_cameras(), pixels, colours)
-        return float((image.double() * weights).sum())
-
-    steps = step * torch.eye(7)
-    return torch.tensor([(total(shift) - total(-shift)) / (2 * step) for shift in steps])
+    Returns:
+        [7, views, pixels, pixels, channels]; weighed and summed, the true gradient of the pose.
+    """
+    cameras = four_cameras()
+    changes = []
+    with torch.no_grad():
+        for shift in step * torch.eye(7):
+            ahead = render_supersampled(rasteriser, scene, shift, cameras, pixels, colours)
+            behind = render_supersampled(rasteriser, scene, -shift, cameras, pixels, colours)
+            changes.append((ahead - behind) / (2 * step))
+    return torch.stack(changes)
 
 
 def agreement(gradient: Tensor, true_gradient: Tensor) -> tuple[float, float]:
@@ -161,18 +168,3 @@ def agreement(gradient: Tensor, true_gradient: Tensor) -> tuple[float, float]:
     product = float(gradient @ true_gradient)
     cosine = product / max(float(gradient.norm() * true_gradient.norm()), 1e-12)
     return cosine, product / float(true_gradient @ true_gradient)
-
-
-SceneMaker = Callable[[], Scene]
-GRADIENT_SCENES: dict[str, tuple[SceneMaker, bool]] = {
-    # name: (scene, whether in colour)
-    "cube, 12": (cube, False),
-    "cube, 768": (lambda: cube(3), False),
-    "blob, 300": (lambda: blob(300), False),
-    "blob, 2,000": (lambda: blob(2000), False),
-    "blob, 10,000": (lambda: blob(10000), False),
-    "blob, 10,000, colour": (lambda: blob(10000), True),
-    "blob, 50,000": (lambda: blob(50000), False),
-    "torus, 9,216, colour": (lambda: torus(96, 48), True),
-    "sphere before sphere, 10,240, colour": (lambda: sphere_before_sphere(10240), True),
-}

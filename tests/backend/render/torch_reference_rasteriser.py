@@ -1,6 +1,7 @@
-"""The portable rasteriser once more, in plain torch: written to be read, in float32 or float64, differentiated by autograd.
+"""The portable rasteriser once more, in plain torch: written to be read, in single or double precision.
 
-Tests compare the kernels with it, and the benchmark of speed shows what they are for. Everything must lie before the eye.
+Autograd differentiates it. Tests compare the kernels with it, and the benchmark of speed shows what they are for.
+Everything must lie before the eye.
 """
 
 from __future__ import annotations
@@ -72,49 +73,51 @@ class TorchReferenceRasteriser:
 def find_visible_faces(clip_positions: Tensor, faces: Tensor, resolution: tuple[int, int]) -> Tensor:
     """The nearest face at every pixel centre, -1 for none; int64 [views, height, width].
 
-    Lists every pixel in the bounding box of every face, keeps those inside, and takes the nearest of each pixel. On equal
-    depth the later face wins.
+    Lists every pixel in the bounding box of every face, keeps those inside, and takes the nearest of each pixel. On
+    equal depth the later face wins.
     """
     height, width = resolution
     views = len(clip_positions)
-    screen = (clip_positions[..., :2].double() / clip_positions[..., 3:].double() + 1) / 2
-    scale = torch.tensor([width * SUBPIXELS, height * SUBPIXELS])
-    snapped = torch.floor(screen * scale + 0.5).long()  # [views, vertices, 2]
+    size = torch.tensor([width, height], dtype=torch.float64)
+    screen = (clip_positions[..., :2].double() / clip_positions[..., 3:].double() + 1) / 2 * size  # [views, vertices, 2]
+    # Multiples of 1/256 pixel: all that is done with them below is exact in double precision, as it is in integers.
+    snapped = torch.floor(screen * SUBPIXELS + 0.5) / SUBPIXELS
     depths = clip_positions[..., 2].double() / clip_positions[..., 3].double()
-    corners = snapped[:, faces.long()].flatten(0, 1)  # [views * faces, 3, 2]
-    corner_depths = depths[:, faces.long()].flatten(0, 1)  # [views * faces, 3]
 
-    half = SUBPIXELS // 2
-    limit = torch.tensor([width, height]) - 1
-    low = ((corners.amin(1) + half - 1) // SUBPIXELS).clamp(min=0)
-    high = torch.minimum((corners.amax(1) - half) // SUBPIXELS, limit)
-    sizes = (high - low + 1).clamp(min=0)  # [views * faces, 2]
+    corners = snapped[:, faces.long()]  # [views, faces, 3, 2]
+    low = torch.ceil(corners.amin(2) - 0.5).clamp(min=0)
+    high = torch.minimum(torch.floor(corners.amax(2) - 0.5), size - 1)
+    view, face = (high >= low).all(-1).nonzero(as_tuple=True)  # [drawn]: most small faces hold no pixel centre
+    low, sizes = low[view, face].long(), (high - low + 1)[view, face].long()
+    x, y = corners[view, face].unbind(-1)  # [drawn, 3]
+    # What decides about a centre (px, py): edge i, opposite corner i, runs by (run, rise), and
+    # run * (py - y) - rise * (px - x) = run * py - rise * px + offset is positive on its left.
+    start_x, start_y = x.roll(-1, dims=1), y.roll(-1, dims=1)
+    run, rise = x.roll(-2, dims=1) - start_x, y.roll(-2, dims=1) - start_y
+    offset = rise * start_x - run * start_y
+    orientation = torch.sign(offset.sum(-1, keepdim=True))  # the sum is twice the area
+    run, rise, offset = run * orientation, rise * orientation, offset * orientation
+    # A centre on an edge belongs to the face for which, turned counter-clockwise, the edge runs down or to the right.
+    owns = (rise < 0) | ((rise == 0) & (run > 0))
+    corner_depths = depths[view[:, None], faces.long()[face]]
+
     counts = sizes.prod(-1)
-    instance = torch.repeat_interleave(torch.arange(len(counts)), counts)  # [fragments]
-    place = torch.arange(len(instance)) - (counts.cumsum(0) - counts)[instance]
-    column = low[instance, 0] + place % sizes[instance, 0]
-    row = low[instance, 1] + place // sizes[instance, 0]
+    drawn = torch.repeat_interleave(torch.arange(len(counts)), counts)  # [fragments]
+    place = torch.arange(len(drawn)) - (counts.cumsum(0) - counts)[drawn]
+    column = low[drawn, 0] + place % sizes[drawn, 0]
+    row = low[drawn, 1] + place // sizes[drawn, 0]
+    areas = run[drawn] * (row + 0.5)[:, None] - rise[drawn] * (column + 0.5)[:, None] + offset[drawn]
+    is_inside = ((areas > 0) | ((areas == 0) & owns[drawn])).all(-1)
+    depth = (areas * corner_depths[drawn]).sum(-1) / areas.sum(-1)
+    keep = is_inside & (orientation[drawn, 0] != 0) & (depth.abs() <= 1)
 
-    centre = torch.stack([column, row], dim=-1) * SUBPIXELS + half
-    corner = corners[instance]  # [fragments, 3, 2]
-    start, stop = corner.roll(-1, dims=1), corner.roll(-2, dims=1)
-    edge, offset = stop - start, centre[:, None] - start
-    areas = edge[..., 0] * offset[..., 1] - edge[..., 1] * offset[..., 0]  # [fragments, 3]
-    area = areas.sum(-1, keepdim=True)
-    # A centre on an edge belongs to the face for which, turned counter-clockwise, the edge runs downwards or rightwards.
-    turned = edge * torch.sign(area)[..., None]
-    owns = (turned[..., 1] < 0) | ((turned[..., 1] == 0) & (turned[..., 0] > 0))
-    is_inside = (area != 0) & ((areas * torch.sign(area) > 0) | ((areas == 0) & owns)).all(-1, keepdim=True)
-    depth = (areas * corner_depths[instance]).sum(-1) / area[..., 0]
-    keep = is_inside[..., 0] & (depth.abs() <= 1)
-
-    instance, depth = instance[keep], depth[keep]
-    pixel = ((instance // len(faces)) * height + row[keep]) * width + column[keep] if len(faces) else instance
+    drawn, depth = drawn[keep], depth[keep]
+    pixel = (view[drawn] * height + row[keep]) * width + column[keep]
     nearest = torch.full((views * height * width,), float("inf"), dtype=torch.float64)
     nearest = nearest.scatter_reduce(0, pixel, depth, "amin")
     wins = depth == nearest[pixel]
     visible = torch.full((views * height * width,), -1)
-    visible = visible.scatter_reduce(0, pixel[wins], instance[wins] % max(len(faces), 1), "amax")
+    visible = visible.scatter_reduce(0, pixel[wins], face[drawn[wins]], "amax")
     return visible.reshape(views, height, width)
 
 
@@ -124,7 +127,7 @@ def blend_crossings(colours: Tensor, clip_positions: Tensor, indices: Tensor, nu
     Args:
         colours: [height, width, channels].
         clip_positions: [vertices, 4].
-        indices, numbers: Of `portable_antialias_kernels.find_crossings`; the place of the crossings is worked out again.
+        indices, numbers: Of `portable_antialias_kernels.find_crossings`; where they lie is worked out again.
     """
     height, width, channels = colours.shape
     inner, outer, axis, start, stop = indices.long().unbind(-1)

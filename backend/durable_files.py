@@ -1,0 +1,35 @@
+"""Files that appear whole or not at all, whatever happens to the process, the disk or the power."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_whole_file(path: Path, content: bytes) -> None:
+    """Writes beside the file, waits until it is on the disk, and renames. An earlier file stays until then.
+
+    Raises:
+        OSError: The disk is full or cannot be written; nothing is left behind then.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames in a folder durable, on the systems where a folder can be opened for it."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
