@@ -59,7 +59,7 @@ class SurfaceConfig:
     resolutions: tuple[tuple[float, int], ...] = ((0.0, 32), (0.5, 64))
     """From which share of the job on, how many cells a side."""
     start_radius_metres: float = 0.6
-    learning_rate: LinearRamp = LinearRamp(0.01, 0.005)
+    learning_rate: LinearRamp = LinearRamp(0.02, 0.008)
     area_weight: float = 0.0
     """On the mean share of the picture that the object covers: keeps the surface from growing into a background."""
     normal_consistency_weight: float = 1.0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -203,7 +204,7 @@ def _kernels() -> Iterator[Finding]:
     states = machine.compiled_kernels()
     compiled = sum(state.compiled_count for state in states)
     total = sum(state.kernel_count for state in states)
-    folders = ", ".join(sorted({str(state.cache_folder) for state in states}))
+    folder = os.path.commonpath([state.cache_folder for state in states])
     size = readable_bytes(sum(file.stat().st_size for state in states for file in state.cache_folder.glob("*.nb[ic]")))
     if any(state.must_compile for state in states):
         yield Finding(
@@ -213,7 +214,7 @@ def _kernels() -> Iterator[Finding]:
             "the first run compiles the rest, which takes about 15 s, once",
         )
     else:
-        yield Finding("kernels", "fine", f"compiled ({compiled} of {total}), {size} in {folders}")
+        yield Finding("kernels", "fine", f"compiled ({compiled} of {total}), {size} under {folder}")
 
 
 def _embedded_prior() -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backend.appearance.texture_field import TextureField
+from backend.appearance.texture_field import TextureField, TextureFieldConfig
 from backend.cameras import CameraBatch, OrbitRange, sample_orbit_cameras
 from backend.config import DistillationConfig, OptimisationConfig
 from backend.diffusion.prediction import add_noise
@@ -79,10 +79,10 @@ class MeshOptimisation:
         self._generator = torch.Generator().manual_seed(seed)
         self.dmtet = DMTet(DMTetConfig(resolution=self._resolution(0.0))).to(prior.device)
         self.dmtet.initialise_from(initial_shape(self.dmtet.grid).to(prior.device))
-        # The field's starting noise comes from the global generator; a fork keeps the caller's numbers as they are.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.texture = TextureField().to(prior.device)
+        # Views of 64 pixels see no more than 64 cells a side.
+        cells = (16, 32, 64) if config.views.resolution <= 128 else (16, 32, 64, 128, 256)
+        texture_config = TextureFieldConfig(resolutions=cells)
+        self.texture = TextureField(texture_config, torch.Generator().manual_seed(seed)).to(prior.device)
         self._renew_optimiser()
         self._guard = SurfaceGuard(self.dmtet)
 
@@ -291,7 +291,9 @@ class MeshOptimisation:
         surface_rate = self.config.surface.learning_rate.at(progress) * self._rate_factor * factor
         texture_rate = self.config.texture_learning_rate.at(progress) * factor
         for group in self._optimiser.param_groups:
-            group["lr"] = group["share"] * (texture_rate if group["name"] == "texture" else surface_rate)
+            group["lr"] = group["share"] * (
+                texture_rate if group["name"].startswith("texture") else surface_rate
+            )
 
     def _slow_down(self, reason: str) -> str:
         """Halves the surface's rate and forgets the moments that led here."""
@@ -305,9 +307,11 @@ class MeshOptimisation:
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """Groups that remember as `share` how fast they go relative to the rate of the surface or of the texture."""
-        groups = [*self.dmtet.parameter_groups(1.0)]
-        groups.append({"name": "texture", "params": list(self.texture.parameters()), "lr": 1.0})
-        return [group | {"share": group["lr"]} for group in groups]
+        surface = self.dmtet.parameter_groups(1.0)
+        texture = [
+            group | {"name": f"texture_{level}"} for level, group in enumerate(self.texture.parameter_groups(1.0))
+        ]
+        return [group | {"share": group["lr"]} for group in surface + texture]
 
 
 class _Clock:

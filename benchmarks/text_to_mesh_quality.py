@@ -23,9 +23,9 @@ import torch
 import trimesh
 from PIL import Image, ImageDraw
 
+from backend.appearance.mesh_files import read_mesh_file
 from backend.cameras import turntable_cameras
 from backend.evaluation.classifier import load_classifier
-from backend.geometry.triangle_mesh import TriangleMesh
 from backend.geometry.unwrap import uv_overlap_fraction
 from backend.render.rasteriser import choose_rasteriser
 from backend.render.renderer import TextureImages, render_views
@@ -84,25 +84,14 @@ def make_mesh(colour: str, shape: str, path: Path, arguments: argparse.Namespace
     return {"seconds": round(time.monotonic() - began, 1), "peak_gb": round(peak_kilobytes / 2**20, 2)}
 
 
-def read_glb(path: Path) -> tuple[TriangleMesh, TextureImages, trimesh.Trimesh]:
-    """The mesh, its texture with row 0 at V = 0, and what trimesh read."""
-    (geometry,) = trimesh.load(path).geometry.values()
-    texture = np.asarray(geometry.visual.material.baseColorTexture.convert("RGB"), dtype=np.float32) / 255
-    mesh = TriangleMesh(
-        torch.from_numpy(np.asarray(geometry.vertices, dtype=np.float32)),
-        torch.from_numpy(np.asarray(geometry.faces, dtype=np.int32)),
-    )
-    uv = torch.from_numpy(np.asarray(geometry.visual.uv, dtype=np.float32))  # trimesh turns V upwards
-    return mesh, TextureImages(uv, torch.from_numpy(texture[::-1].copy())), geometry
-
-
 def render_glb(path: Path, count: int = 8) -> torch.Tensor:
     """[views, 64, 64, 3] from cameras of their own: another elevation, lens, light and a grey background."""
-    mesh, texture, _ = read_glb(path)
+    read = read_mesh_file(path)
+    texture = TextureImages(read.uv, read.base_colour.float() / 255)
     cameras = turntable_cameras(count, elevation_degrees=18.0, first_azimuth_degrees=11.0)
     views = render_views(
         choose_rasteriser(torch.device("cpu")),
-        mesh,
+        read.mesh,
         texture,
         cameras,
         64,
@@ -117,20 +106,20 @@ def judge(colour: str, shape: str, path: Path, views: torch.Tensor) -> dict:
     """What the classifier and a few plain checks say of a GLB."""
     classifier = load_classifier()
     shapes, colours = classifier(views.permute(0, 3, 1, 2))
-    mesh, texture, geometry = read_glb(path)
-    merged = trimesh.Trimesh(geometry.vertices, geometry.faces, process=False)
-    merged.merge_vertices(merge_tex=True, merge_norm=True)
+    read = read_mesh_file(path)
+    merged = trimesh.Trimesh(read.mesh.positions.numpy(), read.mesh.faces.numpy(), process=False)
+    merged.merge_vertices()
     return {
         "prompt": f"{colour} {shape}",
         "shape": (shapes.argmax(1) == classifier.shapes.index(shape)).float().mean().item(),
         "colour": (colours.argmax(1) == classifier.colours.index(colour)).float().mean().item(),
         "seen as": max(classifier.shapes, key=lambda s: (shapes.argmax(1) == classifier.shapes.index(s)).sum().item()),
-        "faces": len(geometry.faces),
+        "faces": len(read.mesh.faces),
         "closed": bool(merged.is_watertight),
         "components": len(merged.split(only_watertight=False)),
-        "finite": bool(np.isfinite(geometry.vertices).all()),
-        "uv inside": bool((texture.uv.min() >= 0) and (texture.uv.max() <= 1)),
-        "uv overlap": round(float(uv_overlap_fraction(texture.uv.numpy(), geometry.faces, 1024)), 5),
+        "finite": bool(read.mesh.positions.isfinite().all()),
+        "uv inside": bool((read.uv.min() >= 0) and (read.uv.max() <= 1)),
+        "uv overlap": round(float(uv_overlap_fraction(read.uv.numpy(), read.mesh.faces.numpy(), 1024)), 5),
     }
 
 

@@ -1,7 +1,7 @@
 """From an optimised surface and its texture field to a mesh with textures: decimate, unwrap, bake.
 
-A texel takes the material of the surface point under its centre. Texels around the charts, which filters and mipmaps mix
-in, continue the surface: the next two beyond the border lie on the plane of the nearest face, all others repeat the
+A texel takes the material of the surface point under its centre. Texels around the charts, which filters and mipmaps
+mix in, continue the surface: the next two beyond the border lie on the plane of the nearest face, all others repeat the
 nearest texel. So colours agree on both sides of a seam, however small the texture is drawn.
 """
 
@@ -137,9 +137,7 @@ def finish_mesh(
         clock.seconds, unwrapped.chart_count, unwrapped.packer, overlap, unwrapped.coverage, tuple(notes)
     )
     normals = _safe_normals(mesh)[sources.long()]
-    return FinishedMesh(
-        split.to("cpu"), sources.cpu(), normals.cpu(), uv.cpu(), colours.cpu(), textures, name, report
-    )
+    return FinishedMesh(split.to("cpu"), sources.cpu(), normals.cpu(), uv.cpu(), colours.cpu(), textures, name, report)
 
 
 @torch.no_grad()

@@ -14,11 +14,12 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from backend.appearance.bake import FinishedMesh
+from backend.appearance.mesh_files import write_mesh
 from backend.checkpoint import Checkpoint
 from backend.commands.displays import Display, JobProgress
 from backend.commands.stop_signals import StopSignals
 from backend.errors import DamagedRun, OutputNotWritable, SketchbridgeError
-from backend.geometry.triangle_mesh import TriangleMesh
 from backend.render.rasteriser import Rasteriser
 from backend.render.renderer import TextureImages
 from backend.report import write_report
@@ -72,7 +73,7 @@ class MeshJob(Protocol):
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]: ...
     def load_state(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None: ...
     def preview(self, view_count: int = 4, resolution: int = 256) -> UInt8[Tensor, "views height width 3"]: ...
-    def finish(self, progress: Callable[[str], None]) -> Any: ...  # a FinishedMesh
+    def finish(self, progress: Callable[[str], None]) -> FinishedMesh: ...
 
 
 @dataclass(frozen=True)
@@ -165,11 +166,15 @@ def deliver(job: MeshJob, run: RunFolder, display: Display, progress: Progress, 
     display.doing("finishing the mesh")
     started = time.perf_counter()
     finished = job.finish(display.doing)
+    for note in finished.report.notes:
+        run.notice(note, progress.step)
+    display.doing("writing the mesh")
     mesh_path, problem = _write_meshes(run, finished, output)
     _log.info("mesh with %d faces on disk %.2f s after the last step", len(finished.mesh.faces), _since(started))
+    _log.info("seconds of finishing: %s", finished.report.seconds)
 
     display.doing("rendering the turntable")
-    turntable = _write_turntable(run, finished, job.rasteriser)
+    turntable = _write_turntable(run, finished, job)
     report = finish_report(run, progress)
     return Delivery(mesh_path, len(finished.mesh.faces), turntable, report, _since(started), problem)
 
@@ -188,8 +193,9 @@ def _restore(job: MeshJob, checkpoint: Checkpoint) -> None:
         job.load_state(checkpoint.tensors, checkpoint.metadata)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         # The hash was right, so that it is what some sketchbridge wrote: of another version, or for other settings.
+        reason = " ".join(str(error).split())  # torch writes several lines
         raise DamagedRun(
-            f"the checkpoint of step {checkpoint.step} does not fit this job ({type(error).__name__}: {error}); "
+            f"the checkpoint of step {checkpoint.step} does not fit this job ({type(error).__name__}: {reason}); "
             "resume it with the version that made it (see versions.json), or start the run again"
         ) from error
 
@@ -217,14 +223,12 @@ def _record(step: JobStep, run: RunFolder, steps_per_second: float, elapsed_seco
     )
 
 
-def _write_meshes(run: RunFolder, finished: Any, output: Path | None) -> tuple[Path, OutputNotWritable | None]:
+def _write_meshes(run: RunFolder, finished: FinishedMesh, output: Path | None) -> tuple[Path, OutputNotWritable | None]:
     """Writes the mesh twice. Returns the best place it went to, and what was wrong with the one the user wanted.
 
     Raises:
         OutputNotWritable: Neither place could be written.
     """
-    from backend.appearance.mesh_files import write_mesh
-
     run_mesh = run.path / RUN_MESH_NAME
     run_problem: Exception | None = None
     try:
@@ -247,12 +251,13 @@ def _write_meshes(run: RunFolder, finished: Any, output: Path | None) -> tuple[P
     return run_mesh, None
 
 
-def _write_turntable(run: RunFolder, finished: Any, rasteriser: Rasteriser) -> Path | None:
+def _write_turntable(run: RunFolder, finished: FinishedMesh, job: MeshJob) -> Path | None:
     """turntable.gif and contact_sheet.png; None, with a notice, where disk or memory is too small for them."""
     path = run.path / "turntable.gif"
-    mesh: TriangleMesh = finished.mesh
     try:
-        frames = render_turntable(rasteriser, mesh, TextureImages(finished.uv, finished.base_colour))
+        # A finished mesh is on the CPU, the rasteriser may be on the GPU.
+        appearance = TextureImages(finished.uv.to(job.device), finished.base_colour.to(job.device))
+        frames = render_turntable(job.rasteriser, finished.mesh.to(job.device), appearance)
         write_contact_sheet(run.path / "contact_sheet.png", frames)
         write_gif(path, frames)
     except (OSError, MemoryError, torch.OutOfMemoryError) as error:

@@ -22,6 +22,10 @@ from backend.run_folder import RunFolder
 from backend.tasks.text_to_mesh import TextToMesh
 
 TASK_NAME = "text"
+STEP_KERNELS = (
+    "lattice_kernels", "mesh_kernels", "portable_kernels", "portable_antialias_kernels", "texture_field_kernels",
+)  # fmt: skip
+"""What a step on the CPU needs; others are of the finishing, which says what it does anyway."""
 
 EXIT_DONE = 0
 EXIT_BUG = 1
@@ -80,7 +84,8 @@ def _run_showing_errors(command: TextCommand, display: Display, stop: StopSignal
         _log.exception("the job failed")  # into the run's log.txt, whose handler takes everything of ours
         error = explained(error)
         if isinstance(error, SketchbridgeError):
-            display.failed(error, EXIT_BAD_INPUT, _resume_command(run))
+            # A run that cannot be resumed is not to be resumed.
+            display.failed(error, EXIT_BAD_INPUT, None if isinstance(error, DamagedRun) else _resume_command(run))
             _discard_if_nothing_happened(run)
             return EXIT_BAD_INPUT
         display.failed(error, EXIT_BUG, _resume_command(run))
@@ -162,10 +167,10 @@ def _run(
             rasteriser=job.rasteriser.name,
         )
     )
-    if any(state.must_compile for state in machine.compiled_kernels()):
+    if job.device.type == "cpu" and _step_kernels_must_compile():
         run.notice("compiling kernels, once on this machine: the first step takes about 15 s longer")
 
-    display.doing("the first step")
+    display.doing("making the first step" if checkpoint is None else "going on")
     progress = optimise(job, run, display, stop, checkpoint)
     if progress.is_complete:
         delivery = deliver(job, run, display, progress, output)
@@ -219,6 +224,12 @@ def _versions(job: MeshJob, settings: TextToMeshSettings) -> dict[str, Any]:
         "prior": settings.prior,
         "prior_fingerprint": machine.prior_fingerprint(settings.prior),
     }
+
+
+def _step_kernels_must_compile() -> bool:
+    return any(
+        state.must_compile for state in machine.compiled_kernels() if state.module.rpartition(".")[2] in STEP_KERNELS
+    )
 
 
 def _resume_command(run: RunFolder | None) -> str | None:

@@ -118,7 +118,7 @@ def unwrap(
     if config.packer != "own":
         job = _XatlasJob(flat, texture_size, padding, config.xatlas_attempts, xatlas_program)
     try:
-        layout = pack_charts(flat, texture_size, padding)
+        layout = pack_charts(flat, texture_size, float(padding))
         texels, used_padding = layout.place(flat), layout.padding
         if job is not None:
             packed = job.result(timeout_seconds)

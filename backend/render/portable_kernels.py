@@ -184,10 +184,6 @@ def _draw_faces(positions, faces, subpixel_bits, nearest, visible_face):
         edge0 = (x2 - x1) * (py - y1) - (y2 - y1) * (px - x1)
         edge1 = (x0 - x2) * (py - y2) - (y0 - y2) * (px - x2)
         edge2 = (x1 - x0) * (py - y0) - (y1 - y0) * (px - x0)
-        inverse_area = 1.0 / area
-        depth_row = (edge0 * z0 + edge1 * z1 + edge2 * z2) * inverse_area
-        depth_right = ((y1 - y2) * z0 + (y2 - y0) * z1 + (y0 - y1) * z2) * inverse_area * one
-        depth_up = ((x2 - x1) * z0 + (x0 - x2) * z1 + (x1 - x0) * z2) * inverse_area * one
         # A centre exactly on an edge belongs to the face for which the edge runs downwards, or level to the right.
         edge0 -= 1 - ((y1 > y2) | ((y1 == y2) & (x2 > x1)))
         edge1 -= 1 - ((y2 > y0) | ((y2 == y0) & (x0 > x2)))
@@ -195,13 +191,21 @@ def _draw_faces(positions, faces, subpixel_bits, nearest, visible_face):
         right0, right1, right2 = (y1 - y2) << subpixel_bits, (y2 - y0) << subpixel_bits, (y0 - y1) << subpixel_bits
         up0, up1, up2 = (x2 - x1) << subpixel_bits, (x0 - x2) << subpixel_bits, (x1 - x0) << subpixel_bits
 
+        has_plane = False
+        depth_corner = depth_right = depth_up = 0.0
         for row in range(bottom, top + 1):
             e0, e1, e2 = edge0, edge1, edge2
             entered = False
             for column in range(left, right + 1):
                 if (e0 | e1 | e2) >= 0:
                     entered = True
-                    depth = depth_row + depth_right * (column - left)
+                    if not has_plane:  # many small faces miss all centres, and need none
+                        has_plane = True
+                        per_x = ((y2 - y0) * (z1 - z0) - (y1 - y0) * (z2 - z0)) / area
+                        per_y = ((x1 - x0) * (z2 - z0) - (x2 - x0) * (z1 - z0)) / area
+                        depth_corner = z0 + per_x * (px - x0) + per_y * (py - y0)
+                        depth_right, depth_up = per_x * one, per_y * one
+                    depth = depth_corner + depth_right * (column - left) + depth_up * (row - bottom)
                     if depth <= nearest[row, column] and depth >= -1.0 - DEPTH_TOLERANCE:
                         nearest[row, column] = depth
                         visible_face[row, column] = face
@@ -213,7 +217,6 @@ def _draw_faces(positions, faces, subpixel_bits, nearest, visible_face):
             edge0 += up0
             edge1 += up1
             edge2 += up2
-            depth_row += depth_up
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -34,9 +34,6 @@ MAX_FACES = 2**24
 
 MAX_RESOLUTION = 16384
 
-TEXTURE_GRADIENT_BYTES = 256 * 2**20
-"""Memory for the gradients of a texture that several images share, before they are summed."""
-
 THREADS_VARIABLE = "SKETCHBRIDGE_RENDER_THREADS"
 
 
@@ -571,12 +568,9 @@ class _SampleTexture(torch.autograd.Function):
         uv_gradients = _optional_array(uv_gradient, views, 3)
         footprint_gradients = _optional_array(footprint_gradient, views, 3)
 
-        # Images that share a texture share a few gradients too, each added to by every so-manieth image in turn. How
-        # many depends on sizes alone, never on the threads, so that the sums come out the same.
         groups = views
-        if textures == 1:
-            affordable = max(TEXTURE_GRADIENT_BYTES // max(texel_count * channels * 4, 1), 1)
-            groups = min(views, affordable)
+        if textures == 1 and wants_texture:
+            groups = min(views, _shared_gradient_count(uv[..., 0].numel(), texel_count))
         texel_gradient = torch.zeros(groups if wants_texture else 0, texel_count, channels)
         texel_gradients = _array(texel_gradient) if wants_texture else np.empty((groups, 0, channels), np.float32)
 
@@ -602,6 +596,16 @@ class _SampleTexture(torch.autograd.Function):
             _collapse_pyramid(summed, levels)
             texture_gradient = summed[:, : height * width].reshape(textures, height, width, channels)
         return texture_gradient, uv_gradient, footprint_gradient, None, None
+
+
+def _shared_gradient_count(pixel_count: int, texel_count: int) -> int:
+    """How many gradients images that share a texture add to, in turn, before these are summed.
+
+    One each would let all images be worked on at once, but a gradient of a large texture takes longer to clear and to
+    sum than a small image takes to add to it. The count depends on sizes alone, never on the threads, so that the sums
+    come out the same.
+    """
+    return max(pixel_count // max(texel_count, 1), 1)
 
 
 def _build_pyramid(texture: Tensor, levels: np.ndarray) -> np.ndarray:

@@ -3,10 +3,10 @@
 import os
 import signal
 import time
-from types import SimpleNamespace
 
 import torch
 
+from backend.appearance.bake import BakedTextures, FinishedMesh, FinishReport
 from backend.errors import SketchbridgeError
 from backend.geometry.triangle_mesh import TriangleMesh
 from backend.optimise import Step
@@ -82,5 +82,15 @@ class FakeJob:
 
 
 def finished_mesh(positions):
-    uv = torch.tensor([[0.1, 0.1], [0.9, 0.1], [0.1, 0.9], [0.9, 0.9]])
-    return SimpleNamespace(mesh=TriangleMesh(positions, FACES), uv=uv, base_colour=torch.full((8, 8, 3), 0.5))
+    mesh = TriangleMesh(positions, FACES)
+    grey = torch.full((8, 8, 3), 128, dtype=torch.uint8)
+    return FinishedMesh(
+        mesh=mesh,
+        source_vertices=torch.arange(4, dtype=torch.int32),
+        normals=mesh.vertex_normals(),
+        uv=torch.tensor([[0.1, 0.1], [0.9, 0.1], [0.1, 0.9], [0.9, 0.9]]),
+        vertex_colours=grey[0, :4],
+        textures=BakedTextures(grey, grey),
+        name="fake",
+        report=FinishReport({"unwrap": 0.1}, chart_count=1, packer="fake", overlap=0.0, coverage=1.0, notes=("odd",)),
+    )

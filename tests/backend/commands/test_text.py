@@ -211,7 +211,8 @@ def wait_for_event(process, kind):
         (["a cone", "--resume", "nowhere"], "so the prompt cannot be given with it"),
         (["--resume", "nowhere", "--seed", 3, "--run-dir", "x"], "--seed, --run-dir cannot be given with it"),
         (["a cone", "-o", "cone.xyz"], "cone.xyz"),
-        (["a cone", "-o", "no/such/folder/cone.glb"], "no/such/folder"),
+        (["a cone", "-o", "."], "names no format"),
+        (["a cone", "-o", f"{__file__}/cone.glb"], "is a file, not a folder"),
     ],
 )
 def test_bad_input_has_one_sentence_and_exit_code_2(arguments, words):
@@ -280,16 +281,14 @@ def test_a_lack_of_memory_is_no_bug(monkeypatch):
 
 
 def test_an_output_that_cannot_be_written_at_the_end_leaves_the_mesh_in_the_run_folder(monkeypatch):
-    from backend.appearance import mesh_files
-
-    really_write = mesh_files.write_mesh
+    really_write = mesh_job.write_mesh
 
     def write_mesh(path, *rest, **options):
         if Path(path).name == "cone.glb":
             raise OutputNotWritable("No space left on device")
         return really_write(path, *rest, **options)
 
-    monkeypatch.setattr(mesh_files, "write_mesh", write_mesh)
+    monkeypatch.setattr(mesh_job, "write_mesh", write_mesh)
     result = sketchbridge("text", "a cone", "-o", "cone.glb", "--run-dir", "run")
 
     assert result.exit_code == 2
@@ -339,7 +338,7 @@ def test_a_run_can_be_resumed_from_another_folder_with_its_own_paths(monkeypatch
 
 
 def test_kernels_that_must_be_compiled_are_announced(monkeypatch):
-    states = [machine.KernelState("backend.render.some_kernels", 5, 0, Path())]
+    states = [machine.KernelState("backend.render.portable_kernels", 5, 0, Path())]
     monkeypatch.setattr(machine, "compiled_kernels", lambda: states)
 
     assert "compiling kernels, once on this machine" in messages(sketchbridge("text", "a cone", "--steps", 2))

@@ -65,7 +65,10 @@ def _sphere(face_count: int) -> trimesh.Trimesh:
     angles = np.arange(count) * np.pi * (3.0 - np.sqrt(5.0))
     radii = np.sqrt(1.0 - heights**2)
     points = np.stack([radii * np.cos(angles), heights, radii * np.sin(angles)], axis=1)
-    return trimesh.convex.convex_hull(points)
+    hull = trimesh.convex.convex_hull(points)
+    # In the order of their vertices, as modelled and marched meshes come; a hull's faces are in none.
+    hull.faces = hull.faces[np.lexsort(np.sort(hull.faces, axis=1).T[::-1])]
+    return hull
 
 
 def _scene(mesh: trimesh.Trimesh) -> Scene:

@@ -37,7 +37,9 @@ def test_a_ball_covers_the_disc_that_geometry_says(rasteriser):
 
     # The visible disc has the radius r / sqrt(d^2 - r^2) in units of the image plane at distance 1.
     distance = cameras.distance_metres[0].item()
-    radius = 0.5 / (distance**2 - 0.25) ** 0.5 / torch.tan(torch.deg2rad(torch.tensor(20.0))).item()  # of half the height
+    radius = (
+        0.5 / (distance**2 - 0.25) ** 0.5 / torch.tan(torch.deg2rad(torch.tensor(20.0))).item()
+    )  # of half the height
     assert masks.mean().item() == pytest.approx(torch.pi * radius**2 / 4, rel=0.01)
 
 
@@ -54,7 +56,9 @@ def test_row_zero_shows_the_top(rasteriser):
     mesh = ball(0.3)
     mesh = TriangleMesh(mesh.positions + torch.tensor([0.0, 0.6, 0.0]), mesh.faces)
 
-    masks = render_views(rasteriser, mesh, all_red(mesh), turntable_cameras(1, elevation_degrees=0.0), 32).masks[0, ..., 0]
+    masks = render_views(rasteriser, mesh, all_red(mesh), turntable_cameras(1, elevation_degrees=0.0), 32).masks[
+        0, ..., 0
+    ]
 
     assert masks[:16].sum() > 0
     assert masks[16:].sum() == 0
@@ -124,7 +128,9 @@ def test_a_texture_is_looked_up_with_row_zero_at_v_zero(rasteriser):
     texture = torch.zeros(8, 8, 3)
     texture[:4] = RED  # rows near V = 0: the bottom of the quad
 
-    image = render_views(rasteriser, quad, TextureImages(uv, texture), turntable_cameras(1, elevation_degrees=0.0), 64).images[0]
+    image = render_views(
+        rasteriser, quad, TextureImages(uv, texture), turntable_cameras(1, elevation_degrees=0.0), 64
+    ).images[0]
 
     torch.testing.assert_close(image[40, 32], RED, atol=0.02, rtol=0)  # below the middle
     torch.testing.assert_close(image[24, 32], torch.zeros(3), atol=0.02, rtol=0)

@@ -16,7 +16,12 @@ def pixel(*values):
 @pytest.mark.parametrize(
     ("direction", "expected"),
     # (ambient + (1 - ambient) cos)^(1/2.2) with ambient 0.2
-    [((0, 1, 0), 1.0), ((1, 0, 0), 0.2 ** (1 / 2.2)), ((0, -1, 0), 0.2 ** (1 / 2.2)), ((0.8, 0.6, 0), 0.68 ** (1 / 2.2))],
+    [
+        ((0, 1, 0), 1.0),
+        ((1, 0, 0), 0.2 ** (1 / 2.2)),
+        ((0, -1, 0), 0.2 ** (1 / 2.2)),
+        ((0.8, 0.6, 0), 0.68 ** (1 / 2.2)),
+    ],
 )
 def test_lambert(direction, expected):
     lighting = Lighting(torch.tensor([direction], dtype=torch.float32), torch.tensor([0.2]))

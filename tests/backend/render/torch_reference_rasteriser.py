@@ -79,7 +79,9 @@ def find_visible_faces(clip_positions: Tensor, faces: Tensor, resolution: tuple[
     height, width = resolution
     views = len(clip_positions)
     size = torch.tensor([width, height], dtype=torch.float64)
-    screen = (clip_positions[..., :2].double() / clip_positions[..., 3:].double() + 1) / 2 * size  # [views, vertices, 2]
+    screen = (
+        (clip_positions[..., :2].double() / clip_positions[..., 3:].double() + 1) / 2 * size
+    )  # [views, vertices, 2]
     # Multiples of 1/256 pixel: all that is done with them below is exact in double precision, as it is in integers.
     snapped = torch.floor(screen * SUBPIXELS + 0.5) / SUBPIXELS
     depths = clip_positions[..., 2].double() / clip_positions[..., 3].double()
