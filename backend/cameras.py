@@ -109,7 +109,9 @@ class OrbitRange:
         ):
             low, high = getattr(self, name)
             if not low_limit <= low <= high <= high_limit:
-                raise BadInput(f"{name} must be an ascending pair within [{low_limit}, {high_limit}], got ({low}, {high})")
+                raise BadInput(
+                    f"{name} must be an ascending pair within [{low_limit}, {high_limit}], got ({low}, {high})"
+                )
 
 
 def sample_orbit_cameras(

@@ -115,7 +115,7 @@ def text(
     ] = None,
     run_dir: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="The folder of this run. Default: runs/DATE-PROMPT, a new one each time."),
+        typer.Option(metavar="DIR", help="Where this run gets a folder of its own, DATE-PROMPT. Default: runs."),
     ] = None,
     prior: Annotated[
         str | None,

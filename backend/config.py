@@ -1,4 +1,4 @@
-"""Settings of a job: what the user chose, and what follows from it for each part. Frozen; nothing changes them later."""
+"""Settings of a job: what the user chose, and what follows from it for each part. Frozen."""
 
 from __future__ import annotations
 

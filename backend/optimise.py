@@ -207,9 +207,7 @@ class MeshOptimisation:
         )
         return cameras, views
 
-    def _distil(
-        self, pictures: Tensor, cameras: CameraBatch, progress: float
-    ) -> tuple[float, tuple[int, int], str]:
+    def _distil(self, pictures: Tensor, cameras: CameraBatch, progress: float) -> tuple[float, tuple[int, int], str]:
         """Leaves the gradient of the diffusion model in `pictures.grad`."""
         distillation = self.config.distillation
         is_bridge = progress >= distillation.bridge_start
@@ -291,9 +289,7 @@ class MeshOptimisation:
         surface_rate = self.config.surface.learning_rate.at(progress) * self._rate_factor * factor
         texture_rate = self.config.texture_learning_rate.at(progress) * factor
         for group in self._optimiser.param_groups:
-            group["lr"] = group["share"] * (
-                texture_rate if group["name"].startswith("texture") else surface_rate
-            )
+            group["lr"] = group["share"] * (texture_rate if group["name"].startswith("texture") else surface_rate)
 
     def _slow_down(self, reason: str) -> str:
         """Halves the surface's rate and forgets the moments that led here."""

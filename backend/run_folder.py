@@ -72,7 +72,7 @@ class RunFolder:
     @classmethod
     def create(
         cls,
-        path: Path | None,
+        parent: Path | None,
         *,
         task: str,
         title: str,
@@ -80,21 +80,25 @@ class RunFolder:
         resolved: Mapping[str, Any] | None = None,
         output: Path | None = None,
     ) -> RunFolder:
-        """A new folder: `path`, or `runs/2026-11-23-a-red-mushroom` (with `-2`, `-3` ... if that is taken).
+        """A new folder such as `runs/2026-11-23-a-red-mushroom`, with `-2`, `-3` ... if that is taken.
 
         Args:
-            title: What the default name is made from: the prompt.
+            parent: What it is made in; None is `runs`.
+            title: What its name is made from: the prompt.
             settings: What the user chose; given back when the run is resumed.
             resolved: The numbers that followed from it, for the record.
             output: Where the user wants the result; kept, so that resuming needs no option.
 
         Raises:
-            BadInput: `path` holds something already.
-            OutputNotWritable: It cannot be made, or its disk is nearly full.
+            BadInput: `parent` is a file.
+            OutputNotWritable: The folder cannot be made, or its disk is nearly full.
         """
-        _require_space(path or DEFAULT_PARENT)
+        parent = DEFAULT_PARENT if parent is None else parent
+        if parent.exists() and not parent.is_dir():
+            raise BadInput(f"--run-dir {parent} is a file; give a folder, in which each run gets one of its own")
+        _require_space(parent)
         try:
-            folder = _make_named_folder(path) if path is not None else _make_dated_folder(title)
+            folder = _make_dated_folder(parent, title)
             record = {
                 "format": FORMAT_NAME,
                 "format_version": FORMAT_VERSION,
@@ -107,8 +111,8 @@ class RunFolder:
             write_whole_file(folder / "settings.json", _encode(_to_json(record, indent=2)))
         except OSError as error:
             raise OutputNotWritable(
-                f"the run folder {path or DEFAULT_PARENT} cannot be written ({error.strerror or error}); "
-                "choose another one with --run-dir"
+                f"no run folder can be made in {parent} ({error.strerror or error}); "
+                "choose another place with --run-dir"
             ) from error
         run = cls(folder, record)
         run._begin()
@@ -393,25 +397,12 @@ def slug_of(title: str) -> str:
     return slug or "mesh"
 
 
-def _make_named_folder(path: Path) -> Path:
-    if path.exists() and not path.is_dir():
-        raise BadInput(f"--run-dir {path} is a file; give a folder that is new or empty")
-    if path.is_dir() and (path / "settings.json").exists():
-        raise BadInput(
-            f"{path} holds a run already; go on with it (sketchbridge text --resume {path}) or choose another --run-dir"
-        )
-    if path.is_dir() and any(path.iterdir()):
-        raise BadInput(f"--run-dir {path} is not empty; give a folder that is new or empty")
-    path.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def _make_dated_folder(title: str) -> Path:
+def _make_dated_folder(parent: Path, title: str) -> Path:
     name = f"{datetime.date.today().isoformat()}-{slug_of(title)}"
-    DEFAULT_PARENT.mkdir(exist_ok=True)
+    parent.mkdir(parents=True, exist_ok=True)
     number = 1
     while True:
-        path = DEFAULT_PARENT / (name if number == 1 else f"{name}-{number}")
+        path = parent / (name if number == 1 else f"{name}-{number}")
         try:
             path.mkdir()
         except FileExistsError:

@@ -140,14 +140,18 @@ def table(rows: list[dict], arguments: argparse.Namespace) -> str:
     lines = [
         f"# Text to mesh, {arguments.quality} quality, seed {arguments.seed}, {date.today().isoformat()}",
         "",
-        f"`python benchmarks/text_to_mesh_quality.py {' '.join(sys.argv[1:])}`; shared machine, 2 CPU cores, embedded prior.",
+        f"`python benchmarks/text_to_mesh_quality.py {' '.join(sys.argv[1:])}`; shared machine,"
+        " 2 CPU cores, embedded prior.",
         "Shape and colour: share of 8 views of the GLB that the classifier names right.",
         "",
         "| " + " | ".join(columns) + " |",
         "|" + "---|" * len(columns),
-        *("| " + " | ".join(f"{v:.0%}" if k in ("shape", "colour") else str(v) for k, v in row.items()) + " |" for row in rows),
+        *(
+            "| " + " | ".join(f"{v:.0%}" if k in ("shape", "colour") else str(v) for k, v in row.items()) + " |"
+            for row in rows
+        ),
         "",
-        f"Mean: shape {np.mean([row['shape'] for row in rows]):.0%}, colour {np.mean([row['colour'] for row in rows]):.0%}.",
+        "Mean: " + ", ".join(f"{name} {np.mean([row[name] for row in rows]):.0%}" for name in ("shape", "colour")),
     ]
     return "\n".join(lines) + "\n"
 

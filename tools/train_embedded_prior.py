@@ -3,8 +3,9 @@
     python -m tools.embedded_world --dataset training/pictures/world.npz --count 40000 --seed 1
     python -m tools.train_embedded_prior --minutes 90
 
-Stages: decoder (the encoder is computed, not trained), classifier, denoiser. Each goes on where it was broken off; delete a stage's file in the training
-folder to train it anew. `--export` writes what is there into the package without training further.
+Stages: decoder (the encoder is computed, not trained), classifier, denoiser. Each goes on
+where it was broken off; delete a stage's file in the training folder to train it anew. `--export` writes what is
+there into the package without training further.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ def main(
     seed: int = 0,
     device: str = "cpu",
     threads: Annotated[int, typer.Option(help="Two threads on busy cores wait for each other; 1 is safe.")] = 1,
-    start_from: Annotated[Path | None, typer.Option("--from", help="Go on from the weights of a pipeline folder.")] = None,
+    start_from: Annotated[
+        Path | None, typer.Option("--from", help="Go on from the weights of a pipeline folder.")
+    ] = None,
     export: Annotated[bool, typer.Option(help="Only judge what is there and write it into the package.")] = False,
     samples_per_pair: Annotated[int, typer.Option(help="Samples that the final judgement draws per pair.")] = 4,
 ) -> None:
@@ -160,8 +163,7 @@ def write_provenance(records: dict[str, dict], judgement: dict, settings: dict) 
         "Trained from nothing on pictures that this project renders of shapes that it makes (`tools/embedded_world`).",
         "No other picture, text or weight went into them. They are licensed as the package is (Apache-2.0).",
         "",
-        f"- Date: {date.today().isoformat()}; commit: {commit or 'before the first'}; {platform.processor() or platform.machine()},"
-        f" torch {torch.__version__}",
+        f"- Date: {date.today().isoformat()}; commit: {commit}; {platform.processor() or platform.machine()}, torch {torch.__version__}",
         f"- Command: `python -m tools.train_embedded_prior {' '.join(sys.argv[1:])}`",
         *(f"- {name[0].upper()}{name[1:]}: {value}" for name, value in settings.items()),
         "",

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from scipy import ndimage, spatial
@@ -191,8 +192,10 @@ def _surface_points(
     points, by_texel = rasteriser.interpolate(mesh.positions[None].contiguous(), raster, mesh.faces, derivatives, "all")
     points, by_texel = points[0], by_texel[0].reshape(height, width, 3, 2)  # d(x, y, z) / d(column, row)
     is_covered = raster[0, ..., 3] > 0
+    texels = (torch.stack([y, x], dim=-1) + 1) * 0.5 * torch.tensor([height, width], device=x.device)
+    _seed_slivers(points, by_texel, is_covered, texels.floor().long(), mesh.positions)
     if is_covered.any() and not is_covered.all():
-        distances, nearest = ndimage.distance_transform_edt((~is_covered).cpu().numpy(), return_indices=True)
+        distances, nearest = _to_covered(is_covered)
         rim_row, rim_column = torch.from_numpy((distances > 0) & (distances <= RIM_TEXELS)).nonzero(as_tuple=True)
         at_row, at_column = torch.from_numpy(nearest)[:, rim_row, rim_column].long()
         steps = torch.stack([rim_column - at_column, rim_row - at_row], dim=-1).to(points)
@@ -207,6 +210,34 @@ def _surface_points(
         is_covered[rim] = True
     inner = slice(RIM_TEXELS, -RIM_TEXELS)
     return points[inner, inner], is_covered[inner, inner]
+
+
+def _seed_slivers(
+    points: Tensor, by_texel: Tensor, is_covered: Tensor, vertex_texels: Tensor, positions: Tensor
+) -> None:
+    """Gives charts, or parts of them, that are too thin to lie under any texel's centre the points of their vertices.
+
+    Otherwise they would take their colours from whatever chart lies next to them.
+    """
+    height, width = is_covered.shape
+    row, column = vertex_texels.unbind(-1)
+    is_inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    candidates = is_inside.nonzero()[:, 0]
+    if is_covered.any():
+        distances, _ = _to_covered(is_covered)
+        is_far = torch.from_numpy(distances > 1.5).to(is_covered.device)  # not just beside the border of its chart
+        candidates = candidates[is_far[row[candidates], column[candidates]]]
+    _, first = np.unique((row * width + column)[candidates].cpu().numpy(), return_index=True)
+    seeds = candidates[torch.from_numpy(first).to(candidates.device)]
+    at = row[seeds], column[seeds]
+    points[at] = positions[seeds]
+    by_texel[at] = 0
+    is_covered[at] = True
+
+
+def _to_covered(is_covered: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Distance in texels to the nearest covered texel, and its row and column [2, height, width]."""
+    return ndimage.distance_transform_edt((~is_covered).cpu().numpy(), return_indices=True)
 
 
 class _AlongSurface:

@@ -27,7 +27,7 @@ class DiffusionPrior(Protocol):
     """How many samples the denoiser has seen so far; a loss's cost is counted with it."""
 
     def encode_images(self, images: Float[Tensor, "batch image_height image_width 3"]) -> Latents:
-        """Scaled latents of sRGB-coded pictures in [0, 1], resized to the model's size if they differ; differentiable."""
+        """Scaled latents of sRGB-coded pictures in [0, 1], resized to the model's size; differentiable."""
         ...
 
     def decode_latents(self, latents: Latents) -> Float[Tensor, "batch image_height image_width 3"]:

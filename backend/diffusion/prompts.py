@@ -1,6 +1,6 @@
 """What is said to the diffusion model: view words, flaw descriptors, quality words, and how they join a prompt.
 
-The embedded prior is trained on captions built by these same functions, so every word that a job says is one it has seen.
+The embedded prior is trained on captions built by these same functions: every word that a job says is one it has seen.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class ViewWordThresholds:
     def __post_init__(self) -> None:
         if not 0 < self.front_degrees + self.back_degrees <= 180:
             raise ValueError(
-                f"front ({self.front_degrees}) and back ({self.back_degrees}) degrees must sum to more than 0 and at most 180"
+                f"front ({self.front_degrees}) and back ({self.back_degrees}) degrees must sum to"
+                " more than 0 and at most 180"
             )
 
 

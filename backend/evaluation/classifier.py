@@ -6,6 +6,7 @@ Its penultimate layer is the feature space for Fréchet distances. It is trained
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -33,7 +34,7 @@ class WorldClassifier(nn.Module):
         self.shapes, self.colours, self.width = list(shapes), list(colours), width
         channels = (3, width, 2 * width, 3 * width, 4 * width)
         layers: list[nn.Module] = []
-        for before, after in zip(channels[:-1], channels[1:], strict=True):
+        for before, after in pairwise(channels):
             layers += [
                 nn.Conv2d(before, after, 3, padding=1),
                 nn.BatchNorm2d(after),

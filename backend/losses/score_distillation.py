@@ -43,9 +43,7 @@ def guided_noise(unconditional: Latents, conditional: Latents, guidance_scale: f
     return unconditional + guidance_scale * (conditional - unconditional)
 
 
-def bridge_gradient(
-    target_noise: Latents, source_noise: Latents, weight: PerSample, scale: float = 1.0
-) -> Latents:
+def bridge_gradient(target_noise: Latents, source_noise: Latents, weight: PerSample, scale: float = 1.0) -> Latents:
     """Gradient that moves the latents from the source distribution towards the target distribution.
 
     `w(t) * scale * (E(target) - E(source))`, the single-step approximation of the dual diffusion bridge (McAllister

@@ -17,7 +17,11 @@ BackgroundKind = Literal["mixed", "plain", "white"]
 
 
 def sample_backgrounds(
-    views: int, resolution: int, generator: torch.Generator, kind: BackgroundKind = "mixed", device: torch.device | str = "cpu"
+    views: int,
+    resolution: int,
+    generator: torch.Generator,
+    kind: BackgroundKind = "mixed",
+    device: torch.device | str = "cpu",
 ) -> Float[Tensor, "views height width 3"]:
     """One background per view, sRGB-coded.
 

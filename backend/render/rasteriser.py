@@ -51,7 +51,7 @@ class Rasteriser(Protocol):
         raster_derivatives: Raster | None = None,
         differentiate: Literal["all"] | list[int] | None = None,
     ) -> tuple[Float[Tensor, "views height width channels"], Float[Tensor, "views height width derivatives"]]:
-        """Interpolates vertex attributes; zero where nothing is. The second result is (dA/dX, dA/dY) per chosen attribute."""
+        """Interpolates vertex attributes; zero where nothing is. Also (dA/dX, dA/dY) per chosen attribute."""
         ...
 
     def texture(
@@ -62,7 +62,7 @@ class Rasteriser(Protocol):
         filter_mode: FilterMode = "auto",
         boundary_mode: BoundaryMode = "wrap",
     ) -> Float[Tensor, "views height width channels"]:
-        """Looks a texture up. (0, 0) is the first corner of the first texel of row 0; texel centres at (i + 0.5) / size."""
+        """Looks a texture up. (0, 0) is the outer corner of the first texel of row 0; centres at (i + 0.5) / size."""
         ...
 
     def antialias(
@@ -72,7 +72,7 @@ class Rasteriser(Protocol):
         clip_positions: ClipPositions,
         faces: Faces,
     ) -> Float[Tensor, "views height width channels"]:
-        """Blends pixel pairs across silhouettes, which gives the gradient of coverage to x, y and w of the positions."""
+        """Blends pixel pairs across silhouettes; the gradient of coverage goes to x, y and w of the positions."""
         ...
 
 

@@ -117,7 +117,9 @@ def render_views(
         )
 
     over_background = torch.where(covered > 0, colours, background)
-    antialiased = rasteriser.antialias(torch.cat([over_background, covered], dim=-1), raster, clip_positions, mesh.faces)
+    antialiased = rasteriser.antialias(
+        torch.cat([over_background, covered], dim=-1), raster, clip_positions, mesh.faces
+    )
     backward_axis = cameras.view_matrices()[:, 2]  # [views, 4]
     depths = -(torch.einsum("vhwi,vi->vhw", positions, backward_axis[:, :3]) + backward_axis[:, 3, None, None])
     views = RenderedViews(antialiased[..., :3], antialiased[..., 3:], normals * covered, depths[..., None] * covered)

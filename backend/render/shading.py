@@ -30,7 +30,7 @@ class Lighting:
     ambient: Float[Tensor, "views"]
     """Share of the light that comes from everywhere, in [0, 1]; the rest comes from `directions`."""
     mode: ShadingMode = "lit"
-    """`lit`: albedo under the light; `albedo`: no light; `textureless`: the light on white, which shows the shape alone."""
+    """`lit`: albedo under the light; `albedo`: no light; `textureless`: the light on white, the shape alone."""
     specular: bool = False
     """Add a GGX highlight from roughness and metallic."""
 

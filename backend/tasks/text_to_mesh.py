@@ -101,7 +101,9 @@ def choose_device(choice: str) -> torch.device:
         BadInput: CUDA was asked for by name and is not there.
     """
     if choice == "cuda" and not torch.cuda.is_available():
-        raise BadInput("--device cuda: torch sees no NVIDIA GPU here; use --device auto or cpu, or see: sketchbridge doctor")
+        raise BadInput(
+            "--device cuda: torch sees no NVIDIA GPU here; use --device auto or cpu, or see: sketchbridge doctor"
+        )
     if choice == "auto":
         choice = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(choice)

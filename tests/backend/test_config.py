@@ -54,7 +54,9 @@ def test_a_missing_prompt_is_named():
 
 
 def test_what_the_user_chose_wins_over_the_defaults():
-    settings = TextToMeshSettings("a mug", steps=17, guidance_scale=3.0, bridge_start=0.25, source_suffix="", target_suffix="x")
+    settings = TextToMeshSettings(
+        "a mug", steps=17, guidance_scale=3.0, bridge_start=0.25, source_suffix="", target_suffix="x"
+    )
 
     config = settings.resolve()
 

@@ -82,8 +82,12 @@ def test_the_bridge_begins_where_it_was_told_with_its_own_prompts():
 
     assert stages == ["SDS"] * 10 + ["bridge"] * 10
     assert prior.asked_prompts[0][:2] == ["", ""]
-    assert all(prompt.startswith("a red ball, ") and prompt.endswith(", blurry") for prompt in prior.asked_prompts[-1][:2])
-    assert all(prompt.startswith("a red ball, ") and prompt.endswith(", sharp") for prompt in prior.asked_prompts[-1][2:])
+    assert all(
+        prompt.startswith("a red ball, ") and prompt.endswith(", blurry") for prompt in prior.asked_prompts[-1][:2]
+    )
+    assert all(
+        prompt.startswith("a red ball, ") and prompt.endswith(", sharp") for prompt in prior.asked_prompts[-1][2:]
+    )
 
 
 def test_equal_source_and_target_leave_the_texture_alone():

@@ -128,7 +128,7 @@ def test_odd_metrics_still_make_a_page(metrics):
 
 
 def test_a_run_folder_becomes_a_report(tmp_path):
-    with RunFolder.create(tmp_path / "run", task="text", title="x", settings={"prompt": "a <b>red</b> cone"}) as run:
+    with RunFolder.create(tmp_path, task="text", title="x", settings={"prompt": "a <b>red</b> cone"}) as run:
         for line in metrics_lines():
             run.add_metrics(line)
         for step in range(1, 40):

@@ -23,9 +23,9 @@ def make_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made = []
 
-    def make(path=None, title="a red mushroom", **changes):
+    def make(parent=None, title="a red mushroom", **changes):
         given = {"task": "text", "title": title, "settings": {"prompt": title, "seed": 0}, "output": None, **changes}
-        made.append(RunFolder.create(path, **given))
+        made.append(RunFolder.create(parent, **given))
         return made[-1]
 
     yield make
@@ -69,33 +69,30 @@ def test_slugs_stay_inside_the_folder_and_short(title, slug):
 
 def test_settings_come_back_when_a_run_is_opened(make_run, tmp_path):
     settings = {"prompt": 'a "red" mushroom\udcff', "seed": 3, "init_mesh": None}
-    created = make_run(tmp_path / "mine", settings=settings, output=pathlib.Path("mushroom.glb"))
+    created = make_run(settings=settings, output=pathlib.Path("mushroom.glb"))
     created.close()
 
-    with RunFolder.open(tmp_path / "mine") as opened:
+    with RunFolder.open(created.path) as opened:
         assert opened.settings == settings
         assert opened.task == "text"
         assert opened.output == tmp_path / "mushroom.glb"
 
 
-def test_a_folder_with_something_in_it_is_refused(make_run, tmp_path):
-    make_run(tmp_path / "run").close()
-    (tmp_path / "holidays").mkdir()
-    (tmp_path / "holidays" / "beach.jpg").write_bytes(b"")
-    (tmp_path / "file").write_bytes(b"")
+def test_runs_can_be_made_elsewhere(make_run, tmp_path):
+    first, second = make_run(tmp_path / "some" / "where"), make_run(tmp_path / "some" / "where")
 
-    with pytest.raises(BadInput, match=r"holds a run already.*--resume"):
-        make_run(tmp_path / "run")
-    with pytest.raises(BadInput, match="is not empty"):
-        make_run(tmp_path / "holidays")
+    assert first.path.parent == second.path.parent == tmp_path / "some" / "where"
+    assert second.path.name == f"{first.path.name}-2"
+
+    (tmp_path / "file").write_bytes(b"")
     with pytest.raises(BadInput, match="is a file"):
         make_run(tmp_path / "file")
 
 
 def test_a_place_that_cannot_be_written_is_told_before_the_work(make_run, tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OutputNotWritable, match="cannot be written"):
-        make_run(tmp_path / "file" / "below" / "a file")
+    with pytest.raises(OutputNotWritable, match="no run folder can be made"):
+        make_run(tmp_path / "file" / "below")
 
     monkeypatch.setattr(run_folder_module.machine, "free_bytes", lambda path: 5_000_000)
     with pytest.raises(OutputNotWritable, match=r"only 5\.0 MB are free"):
@@ -103,14 +100,15 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(make_run, tmp_pa
 
 
 def test_each_damage_has_its_own_sentence(make_run, tmp_path):
-    make_run(tmp_path / "run").close()
-    settings_path = tmp_path / "run" / "settings.json"
+    run = make_run()
+    run.close()
+    settings_path = run.path / "settings.json"
     whole = json.loads(settings_path.read_text())
 
     def message_with(content):
         settings_path.write_text(content)
         with pytest.raises(DamagedRun) as caught:
-            RunFolder.open(tmp_path / "run")
+            RunFolder.open(run.path)
         return str(caught.value)
 
     assert "cannot be read" in message_with("{")

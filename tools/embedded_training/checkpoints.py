@@ -1,4 +1,4 @@
-"""Saves and resumes a training stage: parameters, their moving average, Adam's state, random numbers. Safetensors only."""
+"""Saves and resumes a stage: parameters, their moving average, Adam's state, random numbers. Safetensors only."""
 
 from __future__ import annotations
 
@@ -45,18 +45,20 @@ def save_checkpoint(
     tensors["random.torch"] = torch.get_rng_state()
     unfinished = path.with_suffix(".unfinished")
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, unfinished, {"record": json.dumps(record)})
+    save_file(
+        {name: value.contiguous().cpu() for name, value in tensors.items()}, unfinished, {"record": json.dumps(record)}
+    )
     os.replace(unfinished, path)
 
 
-def load_checkpoint(
-    path: Path, module: nn.Module, average: MovingAverage, optimiser: torch.optim.Optimizer
-) -> dict:
+def load_checkpoint(path: Path, module: nn.Module, average: MovingAverage, optimiser: torch.optim.Optimizer) -> dict:
     """Restores what `save_checkpoint` wrote, and returns its record."""
     with safe_open(path, framework="pt") as file:
         record = json.loads(file.metadata()["record"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
-    module.load_state_dict({name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")})
+    module.load_state_dict(
+        {name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")}
+    )
     for index, parameter in enumerate(average.parameters):
         parameter.copy_(tensors[f"average.{index}"])
     state: dict[int, dict[str, Tensor]] = {}

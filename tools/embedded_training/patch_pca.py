@@ -79,7 +79,9 @@ def _write_last_stage(autoencoder: AutoencoderKL, directions: Tensor, mean: Tens
     width, groups = norm.num_channels, norm.num_groups
     per_group = width // groups
     if latent_channels % groups or 2 * latent_channels >= width:
-        raise ValueError(f"{latent_channels} latent channels do not spread over {groups} groups of {per_group} channels")
+        raise ValueError(
+            f"{latent_channels} latent channels do not spread over {groups} groups of {per_group} channels"
+        )
     pairs = latent_channels // groups
 
     weight, bias = torch.zeros(width, directions.shape[1]), torch.zeros(width)
@@ -119,7 +121,8 @@ def _set(convolution: nn.Conv2d, matrix: Tensor) -> None:
 def _lay_out_blocks(convolution: nn.Conv2d, channels: int) -> None:
     """Makes a strided convolution `blocks_to_channels` of the first `channels` channels.
 
-    diffusers pads such a convolution on the right and below only, so that its first tap lies on the block's first pixel.
+    diffusers pads such a convolution on the right and below only, so that its first tap lies on the first
+    pixel of the block.
     """
     nn.init.zeros_(convolution.weight)
     nn.init.zeros_(convolution.bias)

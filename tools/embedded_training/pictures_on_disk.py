@@ -21,7 +21,9 @@ class PictureShards:
                 f"python -m tools.embedded_world --dataset {folder}/world.npz --count 40000 --seed 1"
             )
         shards = [np.load(path, allow_pickle=False) for path in self.paths]
-        self.images = torch.from_numpy(np.concatenate([shard["images"] for shard in shards]))  # [pictures, H, W, 3] uint8
+        self.images = torch.from_numpy(
+            np.concatenate([shard["images"] for shard in shards])
+        )  # [pictures, H, W, 3] uint8
         self.captions = [caption for shard in shards for caption in json.loads(str(shard["captions"]))]
         self.shape_ids = torch.from_numpy(np.concatenate([shard["shape_ids"] for shard in shards])).long()
         self.colour_ids = torch.from_numpy(np.concatenate([shard["colour_ids"] for shard in shards])).long()

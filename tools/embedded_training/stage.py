@@ -69,7 +69,13 @@ def train_stage(
         record = load_checkpoint(checkpoint, module, average, optimiser)
         print(f"{name}: going on from step {record['step']}", flush=True)
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     last_checkpoint, recent = time.monotonic(), []
     with Progress(*columns) as progress:
         bar = progress.add_task(name, total=settings.steps, completed=record["step"])
@@ -91,7 +97,9 @@ def train_stage(
             if len(recent) == 100:
                 mean = torch.stack(recent).mean().item()
                 if mean != mean:
-                    raise SystemExit(f"{name}: the loss is not a number at step {record['step']}; lower the learning rate")
+                    raise SystemExit(
+                        f"{name}: the loss is not a number at step {record['step']}; lower the learning rate"
+                    )
                 record["curve"].append([record["step"], round(mean, 6), round(record["seconds"])])
                 recent = []
                 print(f"{name} step {record['step']} loss {mean:.5f} {record['seconds']:.0f}s", flush=True)

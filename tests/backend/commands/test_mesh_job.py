@@ -29,7 +29,7 @@ def _python_handles_ctrl_c():
 
 @pytest.fixture
 def run(tmp_path):
-    with RunFolder.create(tmp_path / "run", task="text", title="x", settings={"prompt": "x"}) as created:
+    with RunFolder.create(tmp_path, task="text", title="x", settings={"prompt": "x"}) as created:
         yield created
 
 
@@ -119,7 +119,7 @@ def test_a_second_ctrl_c_stops_at_once_and_leaves_the_last_checkpoint(run, monke
 
 def test_a_resumed_job_ends_like_an_unbroken_one(run, tmp_path):
     unbroken = a_job(seed=3)
-    with RunFolder.create(tmp_path / "unbroken", task="text", title="x", settings={}) as other:
+    with RunFolder.create(tmp_path, task="text", title="x", settings={}) as other:
         optimise_with(unbroken, other)
         expected = numbers_of(other)
 

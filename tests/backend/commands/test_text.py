@@ -111,22 +111,22 @@ def test_json_mode_tells_the_whole_story_on_stdout():
 
 
 def test_ctrl_c_leaves_an_unfinished_mesh_and_resuming_ends_like_an_unbroken_run(monkeypatch):
-    sketchbridge("text", "a cone", "-o", "unbroken.glb", "--steps", 20, "--run-dir", "unbroken")
+    sketchbridge("text", "a cone", "-o", "unbroken.glb", "--steps", 20, "--run-dir", "elsewhere/runs")
 
     monkeypatch.setattr(FakeJob, "interrupt_at", 7)
-    stopped = sketchbridge("text", "a cone", "-o", "cone.glb", "--steps", 20, "--run-dir", "run")
+    stopped = sketchbridge("text", "a cone", "-o", "cone.glb", "--steps", 20)
     assert stopped.exit_code == 130
     assert "stopped after step 7 of 20" in messages(stopped)
     assert "cone.glb is unfinished" in messages(stopped)
-    assert "sketchbridge text --resume run" in messages(stopped)
+    assert f"sketchbridge text --resume {only_run()}" in messages(stopped)
     unfinished = Path("cone.glb").read_bytes()
 
     monkeypatch.setattr(FakeJob, "interrupt_at", None)
-    resumed = sketchbridge("text", "--resume", "run")
+    resumed = sketchbridge("text", "--resume", only_run())
     assert resumed.exit_code == 0, resumed.output
     assert unfinished != Path("unbroken.glb").read_bytes()
     assert Path("cone.glb").read_bytes() == Path("unbroken.glb").read_bytes()
-    steps = [json.loads(line)["step"] for line in (Path("run") / "metrics.jsonl").read_text().splitlines()]
+    steps = [json.loads(line)["step"] for line in (only_run() / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(1, 21))
 
 
@@ -134,18 +134,18 @@ def test_stopping_before_there_is_a_surface_still_keeps_the_checkpoint(monkeypat
     monkeypatch.setattr(FakeJob, "interrupt_at", 3)
     monkeypatch.setattr(FakeJob, "has_surface", False)
 
-    result = sketchbridge("text", "a cone", "-o", "cone.glb", "--run-dir", "run")
+    result = sketchbridge("text", "a cone", "-o", "cone.glb")
 
     assert result.exit_code == 130
     assert "there is no mesh so far: the surface is empty" in messages(result)
-    assert "--resume run" in messages(result)
+    assert f"--resume {only_run()}" in messages(result)
     assert not Path("cone.glb").exists()
-    assert Path("run/checkpoints/step-000003").is_dir()
+    assert (only_run() / "checkpoints/step-000003").is_dir()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_real_signal_to_a_real_process_can_be_resumed(number):
-    arguments = ["text", "a cone", "-o", "cone.glb", "--steps", "100000", "--run-dir", "run", "--json"]
+    arguments = ["text", "a cone", "-o", "cone.glb", "--steps", "100000", "--json"]
     with subprocess.Popen(
         [sys.executable, str(FAKE_COMMAND), *arguments], stdout=subprocess.PIPE, text=True, env=with_source_on_path()
     ) as process:
@@ -157,14 +157,14 @@ def test_a_real_signal_to_a_real_process_can_be_resumed(number):
     finished = json.loads(rest.splitlines()[-1])
     assert finished["event"] == "finished"
     assert not finished["is_complete"]
-    assert finished["resume_command"] == "sketchbridge text --resume run"
+    assert finished["resume_command"] == f"sketchbridge text --resume {only_run()}"
     assert Path("cone.glb").exists()
-    checkpoints = [path.name for path in Path("run/checkpoints").iterdir()]
+    checkpoints = [path.name for path in (only_run() / "checkpoints").iterdir()]
     assert f"step-{finished['step']:06d}" in checkpoints
 
 
 def test_kill_minus_nine_leaves_a_run_that_can_be_resumed():
-    arguments = ["text", "a cone", "--steps", "100000", "--run-dir", "run", "--json"]
+    arguments = ["text", "a cone", "--steps", "100000", "--json"]
     with subprocess.Popen(
         [sys.executable, str(FAKE_COMMAND), *arguments],
         stdout=subprocess.PIPE,
@@ -175,13 +175,13 @@ def test_kill_minus_nine_leaves_a_run_that_can_be_resumed():
         time.sleep(0.5)  # somewhere in the middle of writing one of many checkpoints
         process.kill()
 
-    settings = json.loads(Path("run/settings.json").read_text())
+    settings = json.loads((only_run() / "settings.json").read_text())
     settings["settings"]["steps"] = 1  # nothing is left to do but to deliver
-    Path("run/settings.json").write_text(json.dumps(settings))
-    result = sketchbridge("text", "--resume", "run", "--json")
+    (only_run() / "settings.json").write_text(json.dumps(settings))
+    result = sketchbridge("text", "--resume", only_run(), "--json")
 
     assert result.exit_code == 0, result.output
-    assert Path("run/mesh.glb").exists()
+    assert (only_run() / "mesh.glb").exists()
 
 
 def with_source_on_path(**changes):
@@ -209,6 +209,7 @@ def wait_for_event(process, kind):
         (["--seed", 3], "say what to make"),
         (["--resume", "nowhere"], "there is no folder nowhere"),
         (["a cone", "--resume", "nowhere"], "so the prompt cannot be given with it"),
+        (["a cone", "--run-dir", __file__], "is a file"),
         (["--resume", "nowhere", "--seed", 3, "--run-dir", "x"], "--seed, --run-dir cannot be given with it"),
         (["a cone", "-o", "cone.xyz"], "cone.xyz"),
         (["a cone", "-o", "."], "names no format"),
@@ -261,13 +262,13 @@ def test_a_bug_keeps_its_traceback_and_the_way_to_go_on(monkeypatch):
     monkeypatch.setattr(mesh_job, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     monkeypatch.setattr(FakeJob, "fail_at", 4)
 
-    result = sketchbridge("text", "a cone", "--run-dir", "run")
+    result = sketchbridge("text", "a cone")
 
     assert result.exit_code == 1
     assert "ValueError: a bug" in messages(result)
     assert "bug in sketchbridge" in messages(result)
-    assert "sketchbridge text --resume run" in messages(result)
-    assert "Traceback" in Path("run/log.txt").read_text()
+    assert f"sketchbridge text --resume {only_run()}" in messages(result)
+    assert "Traceback" in (only_run() / "log.txt").read_text()
 
 
 def test_a_lack_of_memory_is_no_bug(monkeypatch):
@@ -289,33 +290,33 @@ def test_an_output_that_cannot_be_written_at_the_end_leaves_the_mesh_in_the_run_
         return really_write(path, *rest, **options)
 
     monkeypatch.setattr(mesh_job, "write_mesh", write_mesh)
-    result = sketchbridge("text", "a cone", "-o", "cone.glb", "--run-dir", "run")
+    result = sketchbridge("text", "a cone", "-o", "cone.glb")
 
     assert result.exit_code == 2
     assert "No space left on device" in messages(result)
-    assert "The mesh is in run/mesh.glb" in messages(result)
-    assert Path("run/mesh.glb").exists()
-    assert Path("run/report.html").exists()
+    assert f"The mesh is in {only_run() / 'mesh.glb'}" in messages(result)
+    assert (only_run() / "mesh.glb").exists()
+    assert (only_run() / "report.html").exists()
 
 
 def test_foreign_and_damaged_folders_are_told_apart():
-    sketchbridge("text", "a cone", "--run-dir", "run", "--steps", 3)
+    sketchbridge("text", "a cone", "--steps", 3)
     Path("foreign").mkdir()
 
     assert "it has no settings.json" in messages(sketchbridge("text", "--resume", "foreign"))
 
-    settings = json.loads(Path("run/settings.json").read_text())
+    settings = json.loads((only_run() / "settings.json").read_text())
     settings["settings"]["colour"] = "red"
-    Path("run/settings.json").write_text(json.dumps(settings))
-    assert "unknown setting 'colour'" in messages(sketchbridge("text", "--resume", "run"))
+    (only_run() / "settings.json").write_text(json.dumps(settings))
+    assert "unknown setting 'colour'" in messages(sketchbridge("text", "--resume", only_run()))
 
     del settings["settings"]["colour"]
-    Path("run/settings.json").write_text(json.dumps({**settings, "task": "knitting"}))
-    assert "task 'knitting'" in messages(sketchbridge("text", "--resume", "run"))
+    (only_run() / "settings.json").write_text(json.dumps({**settings, "task": "knitting"}))
+    assert "task 'knitting'" in messages(sketchbridge("text", "--resume", only_run()))
 
-    Path("run/settings.json").write_text(json.dumps(settings))
-    shutil.rmtree("run/checkpoints")
-    result = sketchbridge("text", "--resume", "run")
+    (only_run() / "settings.json").write_text(json.dumps(settings))
+    shutil.rmtree(only_run() / "checkpoints")
+    result = sketchbridge("text", "--resume", only_run())
     assert "holds no checkpoint" in messages(result)
     assert result.exit_code == 2
 
@@ -323,18 +324,18 @@ def test_foreign_and_damaged_folders_are_told_apart():
 def test_a_run_can_be_resumed_from_another_folder_with_its_own_paths(monkeypatch):
     Path("shape.stl").write_bytes(b"not read by the fake job")
     monkeypatch.setattr(FakeJob, "interrupt_at", 3)
-    sketchbridge("text", "a cone", "--init-mesh", "shape.stl", "-o", "cone.glb", "--run-dir", "run")
+    sketchbridge("text", "a cone", "--init-mesh", "shape.stl", "-o", "cone.glb")
     monkeypatch.setattr(FakeJob, "interrupt_at", None)
-    here = Path.cwd()
+    here, run = Path.cwd(), only_run()
     Path("cone.glb").unlink()
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
 
-    result = sketchbridge("text", "--resume", "../run")
+    result = sketchbridge("text", "--resume", Path("..") / run)
 
     assert result.exit_code == 0, result.output
     assert (here / "cone.glb").exists()
-    assert json.loads((here / "run/settings.json").read_text())["settings"]["init_mesh"] == str(here / "shape.stl")
+    assert json.loads((here / run / "settings.json").read_text())["settings"]["init_mesh"] == str(here / "shape.stl")
 
 
 def test_kernels_that_must_be_compiled_are_announced(monkeypatch):

@@ -86,7 +86,9 @@ def test_each_sample_is_predicted_on_its_own(prior):
     embeddings = prior.embed_prompts(["a red mushroom", "", "a"])
 
     together = prior.predict_noise(noisy, timesteps, embeddings)
-    alone = torch.cat([prior.predict_noise(noisy[i : i + 1], timesteps[i : i + 1], embeddings[i : i + 1]) for i in range(3)])
+    alone = torch.cat(
+        [prior.predict_noise(noisy[i : i + 1], timesteps[i : i + 1], embeddings[i : i + 1]) for i in range(3)]
+    )
 
     torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-4)
 

@@ -1,4 +1,4 @@
-"""Identities of the score-distillation gradients, on random predictions and batches of 1, 3 and 64 with a t per sample."""
+"""Identities of the score-distillation gradients, on random predictions, with a weight per sample."""
 
 import pytest
 import torch
@@ -102,7 +102,7 @@ def test_the_loss_hands_over_exactly_the_gradient_divided_by_the_views(batch):
 
 
 def test_descending_the_bridge_moves_latents_towards_the_target():
-    """With a denoiser whose clean picture is known, x - gradient is nearer to the target's picture than to the source's."""
+    """With denoisers whose clean pictures are known, a step leads to the target's and away from the source's."""
     clean_target, clean_source, latents, noise = random_latents(2, 4)
     alpha, sigma = 0.6, 0.8
     noisy = alpha * latents + sigma * noise
