@@ -30,6 +30,8 @@ RIM_TEXELS = 2
 """Texels beyond the border of a chart that continue its faces; bilinear filtering reads one."""
 _MOST_RIM_TEXEL_SIZES = 4.0
 _TILE = 2048
+_TILE_MARGIN = RIM_TEXELS + 2
+"""What a tile sees of its neighbours, so that charts go on in the same way on both sides of the cut."""
 _POINTS_AT_ONCE = 2**18
 
 
@@ -109,7 +111,8 @@ def finish_mesh(
     """
     clock = _PartClock()
     mesh = mesh.detach()
-    surface, notes = mesh, []
+    surface = mesh
+    notes: list[str] = []
     if face_budget is not None and len(mesh.faces) > face_budget:
         progress(f"reducing {len(mesh.faces)} faces to {face_budget}")
         with clock.part("decimate"):
@@ -183,10 +186,9 @@ def _surface_points(
 
     Beyond the borders of charts the points go on along the plane of the nearest face, for `RIM_TEXELS`.
     """
-    # A tile sees a rim of its neighbours, so that charts go on in the same way on both sides of the cut.
-    height, width = rows.stop - rows.start + 2 * RIM_TEXELS, columns.stop - columns.start + 2 * RIM_TEXELS
-    x = (uv[:, 0] * texture_size - columns.start + RIM_TEXELS) * (2 / width) - 1
-    y = (uv[:, 1] * texture_size - rows.start + RIM_TEXELS) * (2 / height) - 1
+    height, width = rows.stop - rows.start + 2 * _TILE_MARGIN, columns.stop - columns.start + 2 * _TILE_MARGIN
+    x = (uv[:, 0] * texture_size - columns.start + _TILE_MARGIN) * (2 / width) - 1
+    y = (uv[:, 1] * texture_size - rows.start + _TILE_MARGIN) * (2 / height) - 1
     clip_positions = torch.stack([x, y, torch.zeros_like(x), torch.ones_like(x)], dim=-1)[None].contiguous()
     raster, derivatives = rasteriser.rasterize(clip_positions, mesh.faces, (height, width))
     points, by_texel = rasteriser.interpolate(mesh.positions[None].contiguous(), raster, mesh.faces, derivatives, "all")
@@ -208,7 +210,7 @@ def _surface_points(
         rim = rim_row.to(points.device), rim_column.to(points.device)
         points[rim] = points[at] + moves
         is_covered[rim] = True
-    inner = slice(RIM_TEXELS, -RIM_TEXELS)
+    inner = slice(_TILE_MARGIN, -_TILE_MARGIN)
     return points[inner, inner], is_covered[inner, inner]
 
 

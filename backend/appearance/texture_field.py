@@ -123,7 +123,7 @@ class _SumOfGrids(torch.autograd.Function):
         return values
 
     @staticmethod
-    def backward(ctx: Any, value_gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, value_gradient: Tensor) -> tuple[Tensor | None, ...]:
         positions, *grids = ctx.saved_tensors
         at = positions.detach().numpy()
         by_value = value_gradient.contiguous().numpy()

@@ -34,8 +34,8 @@ class UnwrapConfig:
     """How the atlas is made."""
 
     padding_texels: int | None = None
-    """Least distance between charts. None is 12 at 1024 and in proportion to the texture, but at least 6: colours on the
-    two sides of a seam then differ by less than 1 % in the mipmap of 256 texels and by less than 6 % in that of 128."""
+    """Least distance between charts. None is 12 at 1024 and in proportion to the texture, but at least 6: colours on
+    the two sides of a seam then differ by less than 1 % in the mipmap of 256 texels and by 6 % in that of 128."""
     packer: PackerChoice = "densest"
     """`xatlas` uses xatlas's layout even if ours is denser; ours remains for when it fails."""
     xatlas_attempts: int = 2
@@ -122,8 +122,8 @@ def unwrap(
         texels, used_padding = layout.place(flat), layout.padding
         if job is not None:
             packed = job.result(timeout_seconds)
-            reason = _why_not(packed, flat, texture_size) if isinstance(packed, np.ndarray) else packed
-            if reason is not None:
+            reason = packed if isinstance(packed, str) else _why_not(packed, flat, texture_size)
+            if isinstance(packed, str) or reason is not None:
                 notes.append(f"xatlas: {reason}; the atlas was packed by our own packer")
             elif config.packer == "xatlas" or _scale_of(packed, flat) > layout.scale:
                 packer, texels, used_padding = "xatlas", packed, float(padding)
@@ -181,7 +181,7 @@ class _XatlasJob:
         chart_of_face = flat.chart_of_point[flat.faces[:, 0]]
         order = np.argsort(chart_of_face, kind="stable")
         every_chart = np.arange(len(flat) + 1)
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             "points": flat.points.astype(np.float32),
             "faces": flat.faces[order].astype(np.uint32),
             "first_points": np.searchsorted(flat.chart_of_point, every_chart),

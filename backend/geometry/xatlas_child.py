@@ -65,15 +65,16 @@ def pack_at(scale: float, charts: list[tuple[np.ndarray, np.ndarray]], padding: 
     for chart, (points, _) in enumerate(charts):
         source, _, uv = atlas.get_mesh(chart)
         texels = np.full_like(points, np.nan)  # a point that xatlas left out makes the layout unusable
-        texels[source] = uv * np.float32([atlas.width, atlas.height])
+        texels[source] = uv * np.array([atlas.width, atlas.height], np.float32)
         packed.append(texels)
     return np.concatenate(packed) + 0.5 * padding, max(atlas.width, atlas.height) + padding
 
 
 def main(folder: Path) -> None:
     names = ("points", "faces", "first_points", "first_faces")
-    arrays = [np.load(folder / f"{name}.npy", allow_pickle=False) for name in names]
-    packed = pack(*arrays, request=json.loads((folder / "request.json").read_text(encoding="utf-8")))
+    points, faces, first_points, first_faces = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in names)
+    request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+    packed = pack(points, faces, first_points, first_faces, request)
     np.save(folder / "packed.npy", packed.astype(np.float32), allow_pickle=False)
 
 

@@ -31,6 +31,9 @@ NO_SILHOUETTE, SILHOUETTE, PASSED_BY, SEARCHING = 0, 1, 2, 3
 CROSSING_TOLERANCE = 1.0 / 16.0
 """Pixels; how far beyond the two centres a crossing may lie, because vertices were snapped to decide coverage."""
 
+FURTHEST_PIXEL = 1e9
+"""Vertices beyond are treated as those behind the eye: they have no place in the image."""
+
 LONGEST_WALK = 4096
 """Faces; an end to walks over surfaces that are degenerate in the image."""
 
@@ -95,15 +98,18 @@ def find_adjacent_faces(faces, vertex_count):
 @njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def project_to_pixels(positions, height, width, pixels):
-    """Writes the pixel coordinates [vertices, 2] of clip positions, centres at whole numbers; NaN behind the eye."""
+    """Writes the pixel coordinates [vertices, 2] of clip positions, centres at whole numbers.
+
+    NaN for vertices that have none: behind the eye, not finite, or absurdly far to the side.
+    """
     for vertex in range(len(positions)):
         w = np.float64(positions[vertex, 3])
-        if w > 0.0:
-            pixels[vertex, 0] = (positions[vertex, 0] / w + 1.0) * 0.5 * width - 0.5
-            pixels[vertex, 1] = (positions[vertex, 1] / w + 1.0) * 0.5 * height - 0.5
+        column = (positions[vertex, 0] / w + 1.0) * 0.5 * width - 0.5
+        row = (positions[vertex, 1] / w + 1.0) * 0.5 * height - 0.5
+        if w > 0.0 and abs(column) < FURTHEST_PIXEL and abs(row) < FURTHEST_PIXEL:
+            pixels[vertex, 0], pixels[vertex, 1] = column, row
         else:
-            pixels[vertex, 0] = np.nan
-            pixels[vertex, 1] = np.nan
+            pixels[vertex, 0] = pixels[vertex, 1] = np.nan
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

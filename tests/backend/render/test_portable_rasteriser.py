@@ -494,6 +494,31 @@ def test_tensors_that_are_not_contiguous_give_the_same():
     assert torch.equal(raster, expected)
 
 
+@pytest.mark.parametrize("rule", ["walk", "parity"])
+def test_garbage_makes_no_garbage(rule):
+    # Positions with everything that floating point has, in meshes whose triangles share corners at random.
+    generator = np.random.default_rng(0)
+    oddities = np.array([0, 1, -1, np.nan, np.inf, -np.inf, 1e30, -1e30, 1e-30, 3e8, -0.0, 1e-7], np.float32)
+    rasteriser = PortableRasteriser(rule)
+    for trial in range(60):
+        values = generator.normal(size=(1, 12, 4)).astype(np.float32)
+        values[..., 3] = np.abs(values[..., 3]) + 0.1
+        is_odd = generator.random(values.shape) < (0.02, 0.2)[trial % 2]
+        values[is_odd] = generator.choice(oddities, is_odd.sum())
+        faces = torch.tensor(generator.integers(0, 12, (30, 3)), dtype=torch.int32)
+        positions = torch.tensor(values, requires_grad=True)
+
+        raster, derivatives = rasteriser.rasterize(positions, faces, (9, 13))
+        image, by_pixel = rasteriser.interpolate(torch.rand(1, 12, 2), raster, faces, derivatives, "all")
+        image = image + rasteriser.texture(torch.rand(1, 4, 8, 2), image, by_pixel)
+        image = rasteriser.antialias(image, raster, positions, faces)
+        image.sum().backward()
+
+        assert torch.isfinite(raster).all()
+        assert torch.isfinite(image).all()
+        assert torch.isfinite(positions.grad).all()
+
+
 # What is kept between calls
 
 
