@@ -1,9 +1,10 @@
 """A texture in space: positions to materials, as a sum of grids from coarse to fine.
 
 The grids hold the numbers before the sigmoid themselves; no network follows. Under the noisy gradients of score
-distillation the coarse grids carry a region's colour along as one, and the fine ones draw the borders of its parts;
-against a multiresolution hash grid with a network (Müller et al. 2022) this is 3 to 5 times faster on a CPU and
-settles as well or better (benchmarks/texture_field.py).
+distillation the coarse grids carry a region's colour along as one, and the fine ones draw the borders of its parts.
+Against a multiresolution hash grid with a network (Müller et al. 2022) a step takes a quarter of the time on a CPU and
+the first hundred bring more; after several hundred noisy ones the network is ahead by a decibel or two
+(benchmarks/texture_field.py).
 """
 
 from __future__ import annotations

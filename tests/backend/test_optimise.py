@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 from colour_prior import ColourPrior
+from golden_files import assert_like_golden_numbers
 
 from backend.cameras import turntable_cameras
 from backend.config import DistillationConfig, LinearRamp, OptimisationConfig, SurfaceConfig, ViewConfig
@@ -184,3 +185,16 @@ def test_timesteps_follow_their_ramps(progress):
     assert low == int(1000 * (0.4 - 0.3 * min(1.0, progress / 0.5)) + 1e-6)
     assert low <= timesteps.min() <= low + 20
     assert high - 20 <= timesteps.max() <= high
+
+
+def test_the_recorded_curve_of_gradient_norms_is_reproduced():
+    """A refactoring leaves this curve as it is; a change of the maths must explain the new one."""
+    growing = dataclasses.replace(
+        with_distillation(bridge_start=0.6, source_suffix=", red", target_suffix=", blue"),
+        surface=dataclasses.replace(CONFIG.surface, resolutions=((0.0, 16), (0.5, 32)), area_weight=1.0),
+    )
+    prior = ColourPrior({"blue": (0.1, 0.1, 0.9), "red": (0.9, 0.1, 0.1)})
+
+    norms = [step.gradient_norm for step in make(growing, prior, prompt="a ball").steps()]
+
+    assert_like_golden_numbers("gradient-norms", norms)

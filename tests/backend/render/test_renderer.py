@@ -3,6 +3,7 @@
 import pytest
 import torch
 import trimesh
+from golden_files import assert_like_golden_picture
 
 from backend.appearance.material import Material
 from backend.cameras import turntable_cameras
@@ -162,3 +163,18 @@ def test_a_larger_ball_gives_a_larger_mask_and_the_gradient_says_so(rasteriser):
     measured = (coverage(torch.tensor(0.53)) - coverage(torch.tensor(0.47))) / 0.06
 
     assert radius.grad.item() == pytest.approx(measured.item(), rel=0.1)
+
+
+def test_a_torus_looks_as_it_was_once_found_right(rasteriser):
+    made = trimesh.creation.torus(0.55, 0.22)
+    mesh = TriangleMesh(
+        torch.tensor(made.vertices, dtype=torch.float32), torch.tensor(made.faces.copy(), dtype=torch.int32)
+    )
+    cameras = turntable_cameras(2, elevation_degrees=35.0, first_azimuth_degrees=30.0)
+
+    views = render_views(
+        rasteriser, mesh, VertexColours(mesh.positions * 0.7 + 0.5), cameras, 96, lighting=headlight(cameras)
+    )
+
+    pictures = torch.cat([views.images, views.normals * 0.5 + 0.5, views.masks.expand(-1, -1, -1, 3)], dim=2)
+    assert_like_golden_picture("torus", torch.cat(list(pictures)).numpy())

@@ -1,0 +1,150 @@
+"""The computed encoder, the tokenizer, checkpoints, and the provenance of the shipped weights."""
+
+import hashlib
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from backend.diffusion.diffusers_prior import EMBEDDED_FOLDER
+from backend.diffusion.prompts import AUTHORS_SOURCE_SUFFIX, BLOCKOUT_PHRASE, FLAW_SYNONYMS, join_prompt
+from tools.embedded_training.architecture import LATENT_CHANNELS, caption_words, make_autoencoder, make_tokenizer
+from tools.embedded_training.patch_pca import blocks_to_channels, principal_components, write_components_into_encoder
+from tools.embedded_training.stage import StageSettings, train_stage
+
+
+@pytest.fixture(scope="module")
+def smooth_pictures():
+    coarse = torch.rand(64, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return torch.nn.functional.interpolate(coarse, size=64, mode="bicubic").clamp(-1, 1)
+
+
+@pytest.fixture(scope="module")
+def autoencoder(smooth_pictures):
+    made = make_autoencoder()
+    write_components_into_encoder(made, smooth_pictures)
+    return made
+
+
+@torch.no_grad()
+def encode(autoencoder, pictures):
+    return autoencoder.encode(pictures).latent_dist.mean
+
+
+def test_blocks_lie_side_by_side():
+    maps = torch.arange(16.0).view(1, 1, 4, 4)
+
+    assert blocks_to_channels(maps)[0, :, 0, 0].tolist() == [0, 1, 4, 5]
+
+
+def test_principal_components_find_the_direction_of_most_variance():
+    maps = (
+        torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+        * torch.tensor([1.0, 5.0, 0.1])[:, None, None]
+    )
+
+    directions, spreads, _ = principal_components(maps, 2)
+
+    assert directions[0].abs().argmax() == 1
+    assert spreads[0].item() == pytest.approx(5.0, rel=0.1)
+
+
+def test_the_encoder_is_linear(autoencoder, smooth_pictures):
+    first, second = smooth_pictures[:8], smooth_pictures[8:16]
+
+    of_mean = encode(autoencoder, (first + second) / 2)
+    mean_of = (encode(autoencoder, first) + encode(autoencoder, second)) / 2
+
+    assert (of_mean - mean_of).norm() / mean_of.norm() < 0.01
+
+
+def test_the_encoder_loses_little_of_smooth_pictures(autoencoder, smooth_pictures):
+    """The best linear decoder, by least squares, gives nearly all of the variance back."""
+    latents = encode(autoencoder, smooth_pictures).permute(0, 2, 3, 1).reshape(-1, LATENT_CHANNELS)
+    patches = smooth_pictures.view(-1, 3, 8, 8, 8, 8).permute(0, 2, 4, 1, 3, 5).reshape(-1, 192)
+    known = torch.cat([latents, torch.ones(len(latents), 1)], dim=1)
+
+    restored = known @ torch.linalg.lstsq(known, patches).solution
+
+    assert (restored - patches).var() / patches.var() < 0.02
+
+
+def test_every_word_of_the_captions_is_one_token():
+    tokenizer = make_tokenizer(caption_words())
+    said = join_prompt("a red mushroom", AUTHORS_SOURCE_SUFFIX, BLOCKOUT_PHRASE.replace("3D", ""), "overhead view")
+    said += ", " + ", ".join(synonym for pair in FLAW_SYNONYMS.values() for synonym in pair)
+
+    tokens = tokenizer.tokenize(said)
+
+    assert [token for token in tokens if not token.endswith("</w>")] == []
+    assert len(tokenizer(join_prompt("a red mushroom", AUTHORS_SOURCE_SUFFIX, "overhead view")).input_ids) <= 48
+
+
+def test_unknown_words_fall_apart_instead_of_failing():
+    tokenizer = make_tokenizer(["red"])
+
+    assert len(tokenizer.tokenize("xylophone")) > 1
+
+
+def test_a_stage_goes_on_from_its_checkpoint_as_if_unbroken(tmp_path):
+    inputs, wanted = torch.randn(32, 4), torch.randn(32, 2)
+
+    def train(steps, checkpoint):
+        torch.manual_seed(0)
+        module = nn.Linear(4, 2)
+        average, record = train_stage(
+            "line", module, lambda i: (module(inputs[i]) - wanted[i]).square().mean(), 32,
+            StageSettings(steps, 8, 0.05, warm_up_steps=1), checkpoint,
+        )  # fmt: skip
+        return module, average, record
+
+    # The same schedule of rates in both, so the first half is told that it has all 20 steps and broken off by force.
+    unbroken, unbroken_average, _ = train(20, tmp_path / "unbroken.safetensors")
+    calls = []
+
+    def stop_after_ten(indices):
+        calls.append(indices)
+        if len(calls) > 10:
+            raise KeyboardInterrupt
+        return (module(inputs[indices]) - wanted[indices]).square().mean()
+
+    torch.manual_seed(0)
+    module = nn.Linear(4, 2)
+    settings = StageSettings(20, 8, 0.05, warm_up_steps=1, seconds_between_checkpoints=-1.0)
+    with pytest.raises(KeyboardInterrupt):
+        train_stage("line", module, stop_after_ten, 32, settings, tmp_path / "broken.safetensors")
+    resumed, resumed_average, record = train(20, tmp_path / "broken.safetensors")
+
+    assert record["step"] == 20
+    assert torch.equal(resumed.weight, unbroken.weight)
+    assert torch.equal(resumed_average.parameters[0], unbroken_average.parameters[0])
+
+
+def test_the_shipped_weights_are_those_of_the_manifest():
+    manifest = json.loads((EMBEDDED_FOLDER / "manifest.json").read_text())
+
+    assert {"model_index.json", "unet/diffusion_pytorch_model.safetensors"} <= manifest["files"].keys()
+    for name, expected in manifest["files"].items():
+        assert hashlib.sha256((EMBEDDED_FOLDER / name).read_bytes()).hexdigest() == expected, name
+
+
+def test_the_shipped_weights_are_small_safetensors():
+    files = [path for path in EMBEDDED_FOLDER.rglob("*") if path.is_file()]
+
+    assert sum(path.stat().st_size for path in files) <= 32 * 2**20
+    assert not [path for path in files if path.suffix in (".bin", ".pt", ".ckpt", ".pkl")]
+
+
+def test_diffusers_own_pipeline_draws_with_the_embedded_prior():
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(EMBEDDED_FOLDER, safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(0)
+
+    picture = pipeline("a red mushroom", num_inference_steps=10, guidance_scale=4.0, generator=generator).images[0]
+
+    assert picture.size == (64, 64)
+    red, green, blue = (band.resize((1, 1), box=(24, 16, 40, 32)).getpixel((0, 0)) for band in picture.split())
+    assert red > max(green, blue)  # the middle of the picture is red
