@@ -6,6 +6,7 @@ and a wrong option answer at once instead of after torch.
 
 from __future__ import annotations
 
+import logging
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -239,4 +240,6 @@ def doctor(
 
 def main() -> None:
     """The console script."""
+    # Without any handler, logging prints records to stderr; users get sentences there, the log goes to the run folder.
+    logging.getLogger("backend").addHandler(logging.NullHandler())
     app(prog_name="sketchbridge")

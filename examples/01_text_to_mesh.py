@@ -20,9 +20,8 @@ def main() -> None:
     job = TextToMesh(TextToMeshSettings("a red mushroom", quality="draft", steps=steps), notice=print)
     for step in job.steps():
         if step.number % 10 == 0:
-            print(
-                f"step {step.number}/{step.total}, {step.stage}: gradient {step.gradient_norm:.2f}, {step.face_count} faces"
-            )
+            norm = step.gradient_norm
+            print(f"{step.number}/{step.total} {step.stage}: gradient {norm:.2f}, {step.face_count} faces")
 
     Image.fromarray(job.preview(view_count=1)[0].numpy()).save("mushroom.png")
     write_mesh(Path("mushroom.glb"), job.finish(progress=print))

@@ -23,6 +23,8 @@ AXES = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0,
 _UPS = np.array([[0, 1, 0], [0, 1, 0], [0, 0, -1], [0, 0, 1], [0, 1, 0], [0, 1, 0]], dtype=np.float64)
 OVERLAP_TOLERANCE = 1e-7
 """As a share of the mesh's size: what float32 positions may be off."""
+SMALLEST_STEP_OF_GAP = 0.25
+"""A step in height of this share of the gap may be bridged: colours do not differ much over a few texels."""
 _RIGHTS = np.cross(_UPS, AXES)  # right x up = axis: faces that look along the axis stay counter-clockwise
 
 
@@ -71,8 +73,15 @@ def cut_charts(
     positions: Float[np.ndarray, "vertices 3"],
     faces: Int[np.ndarray, "faces 3"],
     config: ChartCuttingConfig | None = None,
+    gap_metres: float = 0.0,
 ) -> Charts:
-    """Cuts any triangle mesh, open, closed or non-manifold, into charts that do not overlap themselves."""
+    """Cuts any triangle mesh, open, closed or non-manifold, into charts that do not overlap themselves.
+
+    Args:
+        gap_metres: Within a chart, parts that are this near to each other in the plane are near to each other in space
+            too. Without it a sheet may end exactly where one far below it begins, and in a texture their colours
+            would run into each other.
+    """
     config = config if config is not None else ChartCuttingConfig()
     if len(faces) == 0:
         raise ValueError("there are no faces to cut into charts")
@@ -93,10 +102,18 @@ def cut_charts(
     axes = _merge_small_charts(surface, own, axes, config)
 
     corner_uv = _lay_flat(surface, axes)
-    overlaps = _overlaps_within(surface.components(axes), corner_uv)
-    layers = _separate_layers(overlaps, surface, axes)
+    heights = np.einsum("fci,fi->fc", surface.positions[faces], AXES[axes])
+    overlaps = _conflicts_within(surface.components(axes), corner_uv, heights, 0.0, config)
+    layers = _separate_layers(overlaps, heights.mean(axis=1))
     charts = surface.components(axes + kernels.AXIS_COUNT * layers)
     charts = _join_loose_scraps(surface, axes, charts, overlaps, config.smallest_chart_share)
+    if gap_metres > 0:
+        # Last, when few faces lie before others: each of those would be near to hundreds.
+        too_near = _conflicts_within(charts, corner_uv, heights, gap_metres, config)
+        layers = _separate_layers(too_near, heights.mean(axis=1))
+        charts = surface.components(charts + (charts.max() + 1) * layers)
+        overlaps = np.concatenate([overlaps, too_near])
+        charts = _join_loose_scraps(surface, axes, charts, overlaps, config.smallest_chart_share)
     axis_of_chart = np.zeros(charts.max() + 1, dtype=np.int64)
     axis_of_chart[charts] = axes
     return Charts(charts, corner_uv, axis_of_chart)
@@ -188,22 +205,36 @@ def _lay_flat(surface: _Surface, axes: np.ndarray) -> np.ndarray:
     )
 
 
-def _overlaps_within(charts: np.ndarray, corner_uv: np.ndarray) -> np.ndarray:
-    """int64 [pairs, 2]: faces of one chart that cover each other."""
+def _conflicts_within(
+    charts: np.ndarray, corner_uv: np.ndarray, heights: np.ndarray, gap_metres: float, config: ChartCuttingConfig
+) -> np.ndarray:
+    """int64 [pairs, 2]: faces of one chart that cover each other or come too near.
+
+    Args:
+        heights: [faces, 3], of the corners above the plane of the chart.
+    """
     by_chart, first_of_chart = _sorted_by(charts)
-    tolerance = OVERLAP_TOLERANCE * max(float(np.ptp(corner_uv.reshape(-1, 2), axis=0).max()), 1e-30)
-    return kernels.find_overlaps_within_charts(corner_uv, by_chart, first_of_chart, tolerance)
+    ranges = np.stack([heights.min(axis=1), heights.max(axis=1)], axis=1)
+    return kernels.find_conflicts_within_charts(
+        corner_uv,
+        ranges,
+        by_chart,
+        first_of_chart,
+        OVERLAP_TOLERANCE * max(float(np.ptp(corner_uv.reshape(-1, 2), axis=0).max()), 1e-30),
+        gap_metres,
+        # No surface within a chart is steeper than this; a step that is more has nothing between its edges.
+        1.0 / config.least_cosine_when_merging,
+        SMALLEST_STEP_OF_GAP * gap_metres,
+    )
 
 
-def _separate_layers(overlaps: np.ndarray, surface: _Surface, axes: np.ndarray) -> np.ndarray:
+def _separate_layers(overlaps: np.ndarray, heights: np.ndarray) -> np.ndarray:
     """int64 [faces]: a layer for each face, so that faces that cover each other are in different ones; mostly 0.
 
     Of two faces the one that lies further back moves one layer down. That face of a layer which lies in front of all
     others stays, so this ends.
     """
-    layers = np.zeros(len(axes), dtype=np.int64)
-    centres = surface.positions[surface.faces].mean(axis=1)
-    heights = np.einsum("fi,fi->f", centres, AXES[axes])
+    layers = np.zeros(len(heights), dtype=np.int64)
     first_is_behind = heights[overlaps[:, 0]] < heights[overlaps[:, 1]]
     behind = np.where(first_is_behind, overlaps[:, 0], overlaps[:, 1])
     before = np.where(first_is_behind, overlaps[:, 1], overlaps[:, 0])

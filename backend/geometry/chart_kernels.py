@@ -110,6 +110,25 @@ def _separates(first, second, tolerance):
 
 @njit(nogil=True, cache=True)
 @no_type_check
+def _distance_to_corners(first, second):
+    """The least distance from the edges of one triangle to the corners of another that does not overlap it."""
+    least = np.inf
+    for corner in range(3):
+        start_x, start_y = first[corner, 0], first[corner, 1]
+        edge_x = first[(corner + 1) % 3, 0] - start_x
+        edge_y = first[(corner + 1) % 3, 1] - start_y
+        squared_length = edge_x * edge_x + edge_y * edge_y
+        for point in range(3):
+            x, y = second[point, 0] - start_x, second[point, 1] - start_y
+            along = 0.0
+            if squared_length > 0:
+                along = min(max((x * edge_x + y * edge_y) / squared_length, 0.0), 1.0)
+            least = min(least, (x - along * edge_x) ** 2 + (y - along * edge_y) ** 2)
+    return np.sqrt(least)
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
 def _cell(value, origin, cells_per_unit, count):
     return min(max(np.int64((value - origin) * cells_per_unit), 0), count - 1)
 
@@ -119,12 +138,31 @@ def _cell(value, origin, cells_per_unit, count):
 def find_overlaps(triangles, tolerance):
     """Pairs of triangles in the plane whose interiors overlap by more than the tolerance, found exactly.
 
+    Args:
+        triangles: float64 [triangles, 3 corners, 2], of either orientation.
+        tolerance: In the unit of the corners. Triangles that are thinner cannot overlap anything.
+
+    Returns:
+        int32 [pairs, 2], the lower number first.
+    """
+    return find_conflicts(triangles, np.zeros((len(triangles), 2)), tolerance, 0.0, np.inf, 0.0)
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def find_conflicts(triangles, heights, tolerance, gap, steepest, smallest_step):
+    """`find_overlaps`; or, with a gap, pairs that overlap or lie side by side with a step in height between them.
+
     Triangles are sorted into a grid of cells; two in the same cell are compared by the separating axis theorem. A pair
     is compared in one cell only, the first that both lie in.
 
     Args:
         triangles: float64 [triangles, 3 corners, 2], of either orientation.
+        heights: float64 [triangles, 2], the lowest and the highest corner above the plane.
         tolerance: In the unit of the corners. Triangles that are thinner cannot overlap anything.
+        gap: If this is not 0, pairs are looked at if the boxes around them come this near.
+        steepest, smallest_step: Such a pair is in conflict if between them there is a step in height of more than
+            `smallest_step`, and of more than `smallest_step + steepest * distance` if they do not overlap.
 
     Returns:
         int32 [pairs, 2], the lower number first.
@@ -144,8 +182,11 @@ def find_overlaps(triangles, tolerance):
                 t[1, axis], t[2, axis] = t[2, axis], t[1, axis]
         longest = np.sqrt(max(ux * ux + uy * uy, vx * vx + vy * vy, (vx - ux) ** 2 + (vy - uy) ** 2))
         is_thin[i] = abs(twice_area) <= tolerance * longest
-        boxes[i, 0], boxes[i, 2] = min(t[0, 0], t[1, 0], t[2, 0]), max(t[0, 0], t[1, 0], t[2, 0])
-        boxes[i, 1], boxes[i, 3] = min(t[0, 1], t[1, 1], t[2, 1]), max(t[0, 1], t[1, 1], t[2, 1])
+        # Widened by half of the gap: boxes of triangles within the gap touch.
+        boxes[i, 0] = min(t[0, 0], t[1, 0], t[2, 0]) - 0.5 * gap
+        boxes[i, 1] = min(t[0, 1], t[1, 1], t[2, 1]) - 0.5 * gap
+        boxes[i, 2] = max(t[0, 0], t[1, 0], t[2, 0]) + 0.5 * gap
+        boxes[i, 3] = max(t[0, 1], t[1, 1], t[2, 1]) + 0.5 * gap
         low_x, low_y = min(low_x, boxes[i, 0]), min(low_y, boxes[i, 1])
         high_x, high_y = max(high_x, boxes[i, 2]), max(high_y, boxes[i, 3])
         extent_sum += max(boxes[i, 2] - boxes[i, 0], boxes[i, 3] - boxes[i, 1])
@@ -198,10 +239,19 @@ def find_overlaps(triangles, tolerance):
                         or boxes[j, 2] <= boxes[i, 0]
                         or boxes[i, 3] <= boxes[j, 1]
                         or boxes[j, 3] <= boxes[i, 1]
-                        or _separates(corners[i], corners[j], tolerance)
-                        or _separates(corners[j], corners[i], tolerance)
                     ):
                         continue
+                    step = max(heights[i, 0] - heights[j, 1], heights[j, 0] - heights[i, 1])
+                    if gap > 0 and step <= smallest_step:
+                        continue  # the most frequent case, before anything is computed
+                    if _separates(corners[i], corners[j], tolerance) or _separates(corners[j], corners[i], tolerance):
+                        if gap == 0:
+                            continue
+                        distance = min(
+                            _distance_to_corners(corners[i], corners[j]), _distance_to_corners(corners[j], corners[i])
+                        )
+                        if step <= smallest_step + steepest * distance:
+                            continue
                     if pair_count == len(pairs):
                         larger = np.empty((2 * pair_count, 2), np.int32)
                         larger[:pair_count] = pairs
@@ -213,11 +263,14 @@ def find_overlaps(triangles, tolerance):
 
 @njit(nogil=True, cache=True)
 @no_type_check
-def find_overlaps_within_charts(triangles, faces_by_chart, first_of_chart, tolerance):
-    """`find_overlaps` chart by chart.
+def find_conflicts_within_charts(
+    triangles, heights, faces_by_chart, first_of_chart, tolerance, gap, steepest, smallest_step
+):
+    """`find_conflicts` chart by chart.
 
     Args:
         triangles: float64 [faces, 3, 2], each chart in its own plane.
+        heights: float64 [faces, 2].
         faces_by_chart: int64 [faces], numbers of the faces, chart after chart.
         first_of_chart: int64 [charts + 1], where each chart starts in `faces_by_chart`.
 
@@ -230,7 +283,7 @@ def find_overlaps_within_charts(triangles, faces_by_chart, first_of_chart, toler
         members = faces_by_chart[first_of_chart[chart] : first_of_chart[chart + 1]]
         if len(members) < 2:
             continue
-        pairs = find_overlaps(triangles[members], tolerance)
+        pairs = find_conflicts(triangles[members], heights[members], tolerance, gap, steepest, smallest_step)
         while found_count + len(pairs) > len(found):
             larger = np.empty((2 * len(found), 2), np.int64)
             larger[:found_count] = found[:found_count]

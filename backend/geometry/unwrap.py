@@ -108,9 +108,9 @@ def unwrap(
         raise ValueError("the mesh has no faces to unwrap")
     if not np.isfinite(positions).all():
         raise ValueError("some positions of the mesh are not finite")
-    charts = cut_charts(positions, faces, config.charts)
-    flat = FlatCharts.of(charts, faces)
     padding = config.padding(texture_size)
+    charts = cut_charts(positions, faces, config.charts, padding / _likely_scale(positions, faces, texture_size))
+    flat = FlatCharts.of(charts, faces)
 
     notes: list[str] = []
     packer, texels, used_padding = "own", np.empty((0, 2)), float(padding)
@@ -169,6 +169,14 @@ def uv_overlap_fraction(
     chart_kernels.count_coverage(snapped[faces], counts)
     covered = int((counts > 0).sum())
     return int((counts > 1).sum()) / covered if covered else 0.0
+
+
+def _likely_scale(positions: np.ndarray, faces: np.ndarray, texture_size: int) -> float:
+    """Texels per metre, before anything is packed: charts cover half of a texture and show 0.83 of the surface."""
+    corners = positions[faces].astype(np.float64)
+    crosses = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = 0.83 * 0.5 * float(np.linalg.norm(crosses, axis=1).sum())
+    return texture_size * float(np.sqrt(0.5 / max(area, 1e-30)))
 
 
 class _XatlasJob:

@@ -117,7 +117,7 @@ def test_a_run_stopped_by_ctrl_c_resumes_to_the_mesh_of_an_unbroken_one(finished
         (["text", "a mug", "--prior", "no/such/folder"], "no folder"),
         (["text", "a mug", "--init-mesh", "missing.stl"], "missing.stl"),
         (["text", "--resume", "nowhere"], "nowhere"),
-        (["text"], "say what to make"),
+        (["text"], "What to make, in quotes"),
         (["text", "a mug", "--texture-size", "9999999"], "texture.size"),
     ],
 )

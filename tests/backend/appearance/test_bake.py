@@ -112,6 +112,22 @@ def test_a_chart_thinner_than_a_texel_keeps_its_colour():
     torch.testing.assert_close(lookup(texture, uv[3:]) / 255, torch.full((3, 3), 0.95), atol=0.01, rtol=0)
 
 
+def test_colours_do_not_cross_a_step_between_two_sheets():
+    # A ramp of one turn, seen from above: its end lies right beside its beginning and far above it.
+    angle = torch.linspace(0, 0.999 * 2 * torch.pi, 100)[:, None]
+    radius = torch.linspace(0.2, 0.8, 8)[None]
+    height = 0.16 * angle - 0.5
+    positions = torch.stack([radius * angle.cos(), height.expand(-1, 8), radius * angle.sin()], dim=-1).reshape(-1, 3)
+    number = torch.arange(800).view(100, 8)
+    a, b, c, d = number[:-1, :-1], number[1:, :-1], number[1:, 1:], number[:-1, 1:]
+    faces = torch.cat([torch.stack([a, b, c], -1).reshape(-1, 3), torch.stack([a, c, d], -1).reshape(-1, 3)]).int()
+
+    finished = finish_mesh(TriangleMesh(positions, faces), smooth_field, texture_size=256, unwrap_config=OWN)
+
+    colours = lookup(finished.textures.base_colour, finished.uv) / 255
+    torch.testing.assert_close(colours, albedo_at(finished.mesh.positions), atol=0.02, rtol=0)
+
+
 def test_every_texel_has_a_colour_of_the_surface(finished):
     # The blob reaches from -0.8 to 0.8 and its colours with it; the ground of the texture has no colour of its own.
     colours = finished.textures.base_colour.float() / 255

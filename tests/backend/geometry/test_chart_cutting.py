@@ -84,6 +84,30 @@ def test_a_sheet_of_less_than_one_turn_stays_whole():
     assert len(cut(chart_shapes.spiral_ramp(turns=0.9))) == 1
 
 
+def test_a_sheet_that_ends_far_above_its_beginning_is_cut_there():
+    # One turn: in the plane the end lies beside the beginning, 0.63 m above it. Nothing overlaps.
+    ramp = chart_shapes.spiral_ramp(turns=0.998)
+    positions, faces = ramp.positions.numpy(), ramp.faces.numpy()
+
+    charts = cut_charts(positions, faces, gap_metres=0.05)
+
+    assert len(cut_charts(positions, faces)) == 1
+    assert len(charts) == 2
+    heights = positions[faces][:, :, 1]
+    ranges = np.stack([heights.min(axis=1), heights.max(axis=1)], axis=1).astype(np.float64)
+    for chart in range(2):
+        members = charts.chart_of_face == chart
+        near = chart_kernels.find_conflicts(charts.corner_uv[members], ranges[members], 1e-6, 0.05, 10.0, 0.0125)
+        assert len(near) == 0
+
+
+def test_a_closed_shape_needs_no_more_charts_for_a_gap():
+    mesh = chart_shapes.torus()
+    positions, faces = mesh.positions.numpy(), mesh.faces.numpy()
+
+    assert len(cut_charts(positions, faces, gap_metres=0.04)) == len(cut_charts(positions, faces))
+
+
 def test_a_speck_joins_the_chart_around_it():
     plane = chart_shapes.grid_faces(21, 21)
     x, y = torch.meshgrid(torch.linspace(-1, 1, 21), torch.linspace(-1, 1, 21), indexing="ij")
