@@ -211,7 +211,7 @@ def _kernels() -> Iterator[Finding]:
             "kernels",
             "fine",
             f"{compiled} of {total} compiled",
-            "the first run compiles the rest, which takes about 15 s, once",
+            "the first run compiles the rest, which takes about half a minute, once",
         )
     else:
         yield Finding("kernels", "fine", f"compiled ({compiled} of {total}), {size} under {folder}")

@@ -256,7 +256,9 @@ def _write_turntable(run: RunFolder, finished: FinishedMesh, job: MeshJob) -> Pa
     path = run.path / "turntable.gif"
     try:
         # A finished mesh is on the CPU, the rasteriser may be on the GPU.
-        appearance = TextureImages(finished.uv.to(job.device), finished.base_colour.to(job.device))
+        appearance = TextureImages(
+            finished.uv.to(job.device), finished.base_colour.to(job.device), finished.normals.to(job.device)
+        )
         frames = render_turntable(job.rasteriser, finished.mesh.to(job.device), appearance)
         write_contact_sheet(run.path / "contact_sheet.png", frames)
         write_gif(path, frames)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backend import machine
+from backend import machine, warm_up
 from backend.appearance.mesh_files import check_output_path
 from backend.checkpoint import Checkpoint
 from backend.commands.displays import Display, JobResult, JobStart, JsonLinesDisplay, TerminalDisplay
@@ -22,11 +22,6 @@ from backend.run_folder import RunFolder
 from backend.tasks.text_to_mesh import TextToMesh
 
 TASK_NAME = "text"
-STEP_KERNELS = (
-    "lattice_kernels", "mesh_kernels", "portable_kernels", "portable_antialias_kernels", "texture_field_kernels",
-)  # fmt: skip
-"""What a step on the CPU needs; others are of the finishing, which says what it does anyway."""
-
 EXIT_DONE = 0
 EXIT_BUG = 1
 EXIT_BAD_INPUT = 2
@@ -167,8 +162,10 @@ def _run(
             rasteriser=job.rasteriser.name,
         )
     )
-    if job.device.type == "cpu" and _step_kernels_must_compile():
-        run.notice("compiling kernels, once on this machine: the first step takes about 15 s longer")
+    if job.device.type == "cpu" and warm_up.kernels_must_compile():
+        run.notice("compiling kernels, once on this machine: about half a minute")
+        display.doing("compiling kernels")
+        warm_up.compile_kernels()
 
     display.doing("making the first step" if checkpoint is None else "going on")
     progress = optimise(job, run, display, stop, checkpoint)
@@ -224,12 +221,6 @@ def _versions(job: MeshJob, settings: TextToMeshSettings) -> dict[str, Any]:
         "prior": settings.prior,
         "prior_fingerprint": machine.prior_fingerprint(settings.prior),
     }
-
-
-def _step_kernels_must_compile() -> bool:
-    return any(
-        state.must_compile for state in machine.compiled_kernels() if state.module.rpartition(".")[2] in STEP_KERNELS
-    )
 
 
 def _resume_command(run: RunFolder | None) -> str | None:

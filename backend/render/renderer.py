@@ -38,6 +38,8 @@ class TextureImages:
 
     uv: Float[Tensor, "vertices 2"]
     base_colour: Float[Tensor, "texture_height texture_width 3"]
+    normals: Float[Tensor, "vertices 3"] | None = None
+    """Unit normals that agree on both sides of a seam, where vertices are doubled; None takes those of the mesh."""
 
 
 Appearance = VertexColours | FieldAppearance | TextureImages
@@ -98,7 +100,9 @@ def render_views(
     raster, derivatives = rasteriser.rasterize(clip_positions, mesh.faces, (size, size))
     covered = (raster[..., 3:] > 0).to(raster.dtype)
 
-    vertex_attributes = torch.cat([mesh.positions, mesh.vertex_normals()], dim=-1)
+    given = appearance.normals if isinstance(appearance, TextureImages) else None
+    vertex_normals = given if given is not None else mesh.vertex_normals()
+    vertex_attributes = torch.cat([mesh.positions, vertex_normals], dim=-1)
     surface, _ = rasteriser.interpolate(vertex_attributes[None], raster, mesh.faces)
     positions, normals = surface[..., :3], surface[..., 3:]
     normals = torch.nn.functional.normalize(normals, dim=-1, eps=1e-8)
