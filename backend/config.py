@@ -169,7 +169,7 @@ def _embedded_defaults(quality: str) -> OptimisationConfig:
         distillation=DistillationConfig(
             guidance_scale=10.0,
             bridge_start=0.8,
-            # Without it the bridge's gradient is a tenth of SDS's, and the terms that smooth and shrink the surface win.
+            # At 1 the bridge's gradient is a tenth of SDS's, and the terms that smooth and shrink the surface win.
             bridge_scale=10.0,
             bridge_learning_rate_factor=0.33,
             lowest_noise=LinearRamp(0.2, 0.05, 0.4, 0.8),
