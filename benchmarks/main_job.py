@@ -87,7 +87,7 @@ def report(facts: dict, arguments: argparse.Namespace) -> str:
         ("command to finished run (GLB, turntable, report)", f"{facts['total']:.0f} s", "300 s", facts["total"] < 300),
         ("peak memory", f"{facts['peak_gb']:.2f} GB", "3 GB", facts["peak_gb"] < 3),
         (
-            "first preview after the job was set up",
+            "first preview after the set-up",
             f"{facts['first preview']:.1f} s",
             "10 s",
             facts["first preview"] < 10,
@@ -98,15 +98,15 @@ def report(facts: dict, arguments: argparse.Namespace) -> str:
     lines = [
         f"# The main job, {arguments.quality} quality, {date.today().isoformat()}",
         "",
-        f'`python benchmarks/main_job.py --quality {arguments.quality}` on "{arguments.prompt}"; {os.cpu_count()} cores,'
+        f"`python benchmarks/main_job.py --quality {arguments.quality}`, {arguments.prompt}; {os.cpu_count()} cores,"
         f" {platform.machine()}, torch {torch.__version__}, shared machine.",
         "",
         "| what | measured | bar | holds |",
         "|---|---|---|---|",
         *(f"| {name} | {measured} | {bar} | {'yes' if holds else '**no**'} |" for name, measured, bar, holds in rows),
         "",
-        f"Set up (imports, prior, kernels from the cache) in {facts['loop began']:.1f} s; {facts['steps']} steps, {facts['faces']} faces"
-        " at the end. Median milliseconds of a step's parts over the last fifth of the job, 8 views of 64 px:",
+        f"Set up (imports, prior, kernels from the cache) in {facts['loop began']:.1f} s; {facts['steps']} steps,"
+        f" {facts['faces']} faces at the end. Median milliseconds of a step's parts over the last fifth of the job, 8 views of 64 px:",
         "",
         "| " + " | ".join(parts) + " | step |",
         "|" + "---|" * (len(parts) + 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from backend.optimise import MeshOptimisation, Step
 from backend.render.rasteriser import choose_rasteriser
 from backend.render.shading import headlight
 
+SMALL_MACHINE_CORES = 4
+
 
 class TextToMesh:
     """One job. Raises what the user can do something about as a SketchbridgeError when it is built.
@@ -35,6 +38,8 @@ class TextToMesh:
         self.settings = settings
         self.config = settings.resolve()
         self.device = choose_device(settings.device)
+        if self.device.type == "cpu":
+            use_few_threads()
         initial_shape = self._initial_shape(notice)
         self.rasteriser = choose_rasteriser(self.device, settings.rasteriser)
         self.prior = load_prior(settings.prior, self.device)
@@ -92,6 +97,16 @@ class TextToMesh:
             return lambda grid: sphere(grid.positions().view(-1, 3), radius).view(grid.side, grid.side, grid.side)
         initial_mesh = load_initial_mesh(Path(self.settings.init_mesh))
         return initial_mesh.signed_distances
+
+
+def use_few_threads() -> None:
+    """One torch thread on a small machine, unless OMP_NUM_THREADS says otherwise.
+
+    Two threads of a small network spend more time waiting for each other than they save, and on cores that are busy
+    with something else a step takes 10 to 50 times as long.
+    """
+    if "OMP_NUM_THREADS" not in os.environ and (os.cpu_count() or 1) <= SMALL_MACHINE_CORES:
+        torch.set_num_threads(1)
 
 
 def choose_device(choice: str) -> torch.device:
