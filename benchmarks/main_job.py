@@ -106,7 +106,8 @@ def report(facts: dict, arguments: argparse.Namespace) -> str:
         *(f"| {name} | {measured} | {bar} | {'yes' if holds else '**no**'} |" for name, measured, bar, holds in rows),
         "",
         f"Set up (imports, prior, kernels from the cache) in {facts['loop began']:.1f} s; {facts['steps']} steps,"
-        f" {facts['faces']} faces at the end. Median milliseconds of a step's parts over the last fifth of the job, 8 views of 64 px:",
+        f" {facts['faces']} faces at the end. Median milliseconds of a step's parts over the last"
+        " fifth of the job, 8 views of 64 px:",
         "",
         "| " + " | ".join(parts) + " | step |",
         "|" + "---|" * (len(parts) + 1),
