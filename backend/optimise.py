@@ -278,7 +278,9 @@ class MeshOptimisation:
         wanted = self._resolution(progress)
         if wanted <= self.dmtet.grid.resolution:
             return []
-        self.dmtet.grow(wanted)
+        # Sampled anew: a finer lattice sees more of an initial mesh than interpolation of the coarser one would.
+        shape = self._initial_shape(TetrahedralGrid(wanted, self.dmtet.grid.half_extent_metres))
+        self.dmtet.grow(wanted, shape.to(self.prior.device))
         add_new_groups(self._optimiser, self._parameter_groups())
         self._guard.remember(self._step)
         return [f"the lattice grows to {wanted} cells a side"]
