@@ -29,7 +29,9 @@ $(BENCH_INSTALLED): $(INSTALLED)
 
 demo: $(INSTALLED)
 	$(BIN)/sketchbridge text "a red mushroom" -o demo/mushroom.glb --run-dir demo/runs
-	@echo "Look at demo/mushroom.glb in Blender or any glTF viewer; its turntable and report lie in demo/runs."
+	@cp "$$(ls -td demo/runs/*/ | head -n 1)turntable.gif" demo/mushroom-turntable.gif
+	@cp "$$(ls -td demo/runs/*/ | head -n 1)report.html" demo/mushroom-report.html
+	@echo "Look at demo/mushroom.glb in Blender or any glTF viewer, demo/mushroom-turntable.gif, demo/mushroom-report.html"
 
 test: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -39,7 +41,9 @@ test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto
 
 bench: $(BENCH_INSTALLED)
-	for benchmark in benchmarks/*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$benchmark || exit 1; done
+	failed=0; for benchmark in benchmarks/*.py; do \
+	    OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python $$benchmark --write || failed=1; \
+	done; exit $$failed
 
 clean:
 	rm -rf $(VENV) demo build

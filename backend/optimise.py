@@ -129,20 +129,19 @@ class MeshOptimisation:
             for index, parameter in enumerate(group["params"]):
                 saved = _under(f"adam.{group['name']}.{index}.", tensors)
                 if saved:
-                    self._optimiser.state[parameter] = {name: value.clone() for name, value in saved.items()}
+                    self._optimiser.state[parameter] = {
+                        # Adam counts its steps on the CPU.
+                        name: value.clone() if name == "step" else value.to(parameter.device, copy=True)
+                        for name, value in saved.items()
+                    }
         self._generator.set_state(tensors["random"].cpu())
         self._guard.remember(self._step)
 
     def _make_step(self) -> Step:
         clock = _Clock()
         progress = self._step / self.config.steps
-        notices = self._grow(progress)
-
+        notices = self._restore_if_broken() + self._grow(progress)
         mesh = self.dmtet.extract_mesh()
-        trouble = self._guard.inspect(self._step, mesh)
-        if trouble is not None:
-            notices.append(self._slow_down(trouble.sentence))
-            mesh = self.dmtet.extract_mesh()
         clock.lap("surface")
 
         cameras, views = self._render_random_views(mesh)
@@ -162,9 +161,11 @@ class MeshOptimisation:
         torch.autograd.backward(outputs, gradients)
         clock.lap("backward")
 
-        if self._guard.gradients_are_finite():
+        if self._guard.gradients_are_finite() and _gradients_are_finite(self.texture):
             self._set_learning_rates(progress)
             self._optimiser.step()
+            # Here as well as before the step, so that what is saved, shown or finished between two steps is good.
+            notices += self._restore_if_broken()
         else:
             notices.append(self._slow_down(f"The gradient held numbers that are not finite at step {self._step + 1}."))
         clock.lap("update")
@@ -181,6 +182,12 @@ class MeshOptimisation:
             notices=tuple(notices),
             seconds=clock.seconds,
         )
+
+    def _restore_if_broken(self) -> list[str]:
+        """Puts the last good surface back where the present one is empty or not finite, and says so."""
+        with torch.no_grad():
+            trouble = self._guard.inspect(self._step, self.dmtet.extract_mesh())
+        return [] if trouble is None else [self._slow_down(trouble.sentence)]
 
     def _render_random_views(self, mesh: TriangleMesh) -> tuple[CameraBatch, RenderedViews]:
         config = self.config.views
@@ -323,6 +330,11 @@ class _Clock:
         now = time.perf_counter()
         self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
         self._last = now
+
+
+def _gradients_are_finite(module: torch.nn.Module) -> bool:
+    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+    return all(bool(gradient.sum().isfinite()) for gradient in gradients)
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -10,8 +10,9 @@ goes on; the table and the contact sheet go to benchmarks/results.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
-import resource
+import os
 import subprocess
 import sys
 import time
@@ -23,8 +24,10 @@ import torch
 import trimesh
 from PIL import Image, ImageDraw
 
+from backend import machine
 from backend.appearance.mesh_files import read_mesh_file
 from backend.cameras import turntable_cameras
+from backend.config import TextToMeshSettings
 from backend.evaluation.classifier import load_classifier
 from backend.geometry.unwrap import uv_overlap_fraction
 from backend.render.rasteriser import choose_rasteriser
@@ -45,32 +48,35 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--label", default="", help="names a variant in the file names")
     parser.add_argument("--steps", type=int, default=None)
+    parser.add_argument("--write", action="store_true", help="write table and sheet to benchmarks/results")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     name = f"text_to_mesh_quality-{date.today().isoformat()}" + (f"-{arguments.label}" if arguments.label else "")
-    work = HERE / ".work" / f"{arguments.quality}-{arguments.seed}-{arguments.label}"
+    # What was made with other weights or settings is not judged again.
+    key = f"{machine.prior_fingerprint('embedded')} {TextToMeshSettings('x', quality=arguments.quality).resolve()}"
+    fingerprint = hashlib.sha256(key.encode()).hexdigest()[:12]
+    work = HERE / ".work" / f"{arguments.quality}-{arguments.seed}-{arguments.steps}-{fingerprint}"
     work.mkdir(parents=True, exist_ok=True)
 
     rows, pictures = [], []
     for colour, shape in PROMPTS[: arguments.prompts]:
         path = work / f"{colour}-{shape}.glb"
         record = work / f"{colour}-{shape}.json"
-        if not record.exists():
+        if not (record.exists() and path.exists()):
             record.write_text(json.dumps(make_mesh(colour, shape, path, arguments)))
         views = render_glb(path)
         rows.append(judge(colour, shape, path, views) | json.loads(record.read_text()))
         pictures.append(views)
         print(rows[-1], flush=True)
 
-    results = HERE / "results"
-    results.mkdir(exist_ok=True)
-    contact_sheet([f"{c} {s}" for c, s in PROMPTS], pictures).save(results / f"{name}.png")
-    (results / f"{name}.md").write_text(table(rows, arguments))
     print(table(rows, arguments))
+    folder = HERE / "results" if arguments.write else work
+    contact_sheet([f"{c} {s}" for c, s in PROMPTS], pictures).save(folder / f"{name}.png")
+    (folder / f"{name}.md").write_text(table(rows, arguments) + f"\n![Eight views of each mesh]({name}.png)\n")
 
 
 def make_mesh(colour: str, shape: str, path: Path, arguments: argparse.Namespace) -> dict:
-    """Runs the command as a user would, and returns its time and memory."""
+    """Runs the command as a user would, and returns its time."""
     article = "an" if colour[0] in "aeiou" else "a"
     command = [
         sys.executable, "-m", "backend", "text", f"{article} {colour} {shape}", "-o", str(path), "--json",
@@ -79,9 +85,9 @@ def make_mesh(colour: str, shape: str, path: Path, arguments: argparse.Namespace
     if arguments.steps:
         command += ["--steps", str(arguments.steps)]
     began = time.monotonic()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    peak_kilobytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return {"seconds": round(time.monotonic() - began, 1), "peak_gb": round(peak_kilobytes / 2**20, 2)}
+    environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+    return {"seconds": round(time.monotonic() - began, 1)}
 
 
 def render_glb(path: Path, count: int = 8) -> torch.Tensor:
@@ -140,8 +146,8 @@ def table(rows: list[dict], arguments: argparse.Namespace) -> str:
     lines = [
         f"# Text to mesh, {arguments.quality} quality, seed {arguments.seed}, {date.today().isoformat()}",
         "",
-        f"`python benchmarks/text_to_mesh_quality.py {' '.join(sys.argv[1:])}`; shared machine,"
-        " 2 CPU cores, embedded prior.",
+        f"`python benchmarks/text_to_mesh_quality.py {' '.join(sys.argv[1:])}`; embedded prior,"
+        f" {os.cpu_count()} cores of a shared machine.",
         "Shape and colour: share of 8 views of the GLB that the classifier names right.",
         "",
         "| " + " | ".join(columns) + " |",

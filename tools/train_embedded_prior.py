@@ -44,6 +44,7 @@ from tools.embedded_training.stage import StageSettings
 from tools.embedded_world.colours import COLOUR_NAMES, held_out_pairs
 from tools.embedded_world.shapes import SHAPE_NAMES
 
+STAGES = ("decoder", "classifier", "denoiser")
 REPOSITORY = Path(__file__).parent.parent
 PACKAGED = REPOSITORY / "backend" / "diffusion" / "embedded"
 
@@ -66,6 +67,7 @@ def main(
         Path | None, typer.Option("--from", help="Go on from the weights of a pipeline folder.")
     ] = None,
     export: Annotated[bool, typer.Option(help="Only judge what is there and write it into the package.")] = False,
+    note: Annotated[list[str] | None, typer.Option(help="A line for PROVENANCE.md; may be given again.")] = None,
     samples_per_pair: Annotated[int, typer.Option(help="Samples that the final judgement draws per pair.")] = 4,
 ) -> None:
     """Trains the embedded prior; see the module's docstring for the whole recipe."""
@@ -85,8 +87,10 @@ def main(
     autoencoder, denoiser, text_encoder = autoencoder.to(target), denoiser.to(target), text_encoder.to(target)
     classifier = WorldClassifier(list(SHAPE_NAMES), list(COLOUR_NAMES)).to(target)
 
-    # Where a stage is only exported, zero steps load its checkpoint and stop.
-    scale = 0 if export else 1
+    missing = [name for name in STAGES if not (folder / f"{name}.safetensors").exists()]
+    if export and missing:
+        raise SystemExit(f"nothing to export: {folder} lacks {', '.join(f'{name}.safetensors' for name in missing)}")
+    scale = 0 if export else 1  # a stage with a checkpoint and one step to do has nothing left to do
     compute_encoder(autoencoder, shards, target)
     decoder_record = train_decoder(
         autoencoder,
@@ -98,8 +102,8 @@ def main(
     classifier_record = train_classifier(
         classifier, judge_shards, StageSettings(max(1, classifier_steps * scale), 64, 2e-3), folder, target
     )
-    latents = encode_pictures(autoencoder, shards, torch.arange(len(shards)), target)
-    latents = latents * autoencoder.config.scaling_factor
+    wanted = torch.arange(0 if export else len(shards))
+    latents = encode_pictures(autoencoder, shards, wanted, target) * autoencoder.config.scaling_factor
 
     networks = TextConditionedDenoiser(denoiser, text_encoder)
     shown = [with_article(f"{COLOUR_NAMES[i % len(COLOUR_NAMES)]} {shape}") for i, shape in enumerate(SHAPE_NAMES)]
@@ -142,10 +146,11 @@ def main(
         {"decoder": decoder_record, "classifier": classifier_record, "denoiser": denoiser_record},
         judgement,
         {"seed": seed, "pictures": len(shards), "judge pictures": len(judge_shards), "batch size": batch_size},
+        note or [],
     )
 
 
-def write_provenance(records: dict[str, dict], judgement: dict, settings: dict) -> None:
+def write_provenance(records: dict[str, dict], judgement: dict, settings: dict, notes: list[str]) -> None:
     """Writes PROVENANCE.md and manifest.json (the hashes that `sketchbridge doctor` checks) beside the weights."""
     files = sorted(
         path
@@ -167,6 +172,7 @@ def write_provenance(records: dict[str, dict], judgement: dict, settings: dict) 
         f"- Machine: {platform.processor() or platform.machine()}, torch {torch.__version__}",
         f"- Command: `python -m tools.train_embedded_prior {' '.join(sys.argv[1:])}`",
         *(f"- {name[0].upper()}{name[1:]}: {value}" for name, value in settings.items()),
+        *(f"- {note}" for note in notes),
         "",
         "## Stages",
         "",

@@ -9,13 +9,14 @@ The conventions, once (Laine et al. 2020, "Modular Primitives for High-Performan
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from backend.errors import BadInput
+from backend.errors import BadInput, MissingRasteriser
 
 ClipPositions = Float[Tensor, "views vertices 4"]
 Faces = Int[Tensor, "faces 3"]
@@ -87,6 +88,11 @@ def choose_rasteriser(device: torch.device, choice: str = "auto") -> Rasteriser:
 
     if choice not in get_args(RasteriserChoice):
         raise BadInput(f"there is no rasteriser {choice!r}; choose {', '.join(get_args(RasteriserChoice))}")
-    if choice == "nvdiffrast" or (choice == "auto" and device.type == "cuda" and nvdiffrast_is_installed()):
+    if choice == "nvdiffrast":
         return NvdiffrastRasteriser(device)
+    if choice == "auto" and device.type == "cuda" and nvdiffrast_is_installed():
+        try:
+            return NvdiffrastRasteriser(device)
+        except MissingRasteriser as error:
+            warnings.warn(f"{error} The portable rasteriser is used instead.", stacklevel=2)
     return PortableRasteriser()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from backend.appearance.bake import FinishedMesh, finish_mesh
 from backend.cameras import turntable_cameras
 from backend.config import TextToMeshSettings
 from backend.diffusion.diffusers_prior import load_prior
+from backend.diffusion.prompts import join_prompt
 from backend.errors import BadInput, SketchbridgeError
 from backend.geometry.components import remove_floaters
 from backend.geometry.signed_distance import load_initial_mesh, sphere
@@ -40,12 +42,13 @@ class TextToMesh:
         self.device = choose_device(settings.device)
         if self.device.type == "cpu":
             use_few_threads()
-        initial_shape = self._initial_shape(notice)
+        initial_shape = self._initial_shape()
         self.rasteriser = choose_rasteriser(self.device, settings.rasteriser)
         self.prior = load_prior(settings.prior, self.device)
-        cut = self.prior.cut_from_prompt(settings.prompt)
-        if cut:
-            notice(f"the prompt is longer than this model reads; it ignores the end: {cut!r}")
+        # Pictures of another size would only be scaled to the model's.
+        views = dataclasses.replace(self.config.views, resolution=self.prior.image_size)
+        self.config = dataclasses.replace(self.config, views=views)
+        self._tell_what_is_cut(notice)
         self._optimisation = MeshOptimisation(
             settings.prompt, self.config, self.prior, self.rasteriser, initial_shape, settings.seed
         )
@@ -91,7 +94,20 @@ class TextToMesh:
             progress=progress,
         )
 
-    def _initial_shape(self, notice: Callable[[str], None]) -> Callable[[TetrahedralGrid], Tensor]:
+    def _tell_what_is_cut(self, notice: Callable[[str], None]) -> None:
+        """Says what the model has no room for, once, for the shortest of its prompts that is too long."""
+        distillation = self.config.distillation
+        for suffix, which in (
+            ("", "the prompt"),
+            (distillation.target_suffix, "the prompt with the target words"),
+            (distillation.source_suffix, "the prompt with the source words"),
+        ):
+            cut = self.prior.cut_from_prompt(join_prompt(self.settings.prompt, "overhead view", suffix))
+            if cut:
+                notice(f"{which} is longer than this model reads; it ignores the end: {cut!r}")
+                return
+
+    def _initial_shape(self) -> Callable[[TetrahedralGrid], Tensor]:
         if self.settings.init_mesh is None:
             radius = self.config.surface.start_radius_metres
             return lambda grid: sphere(grid.positions().view(-1, 3), radius).view(grid.side, grid.side, grid.side)

@@ -167,12 +167,49 @@ def test_a_vanished_surface_is_put_back_and_the_job_goes_on():
 
 
 def test_gradients_that_are_not_finite_do_not_reach_the_surface(monkeypatch):
-    prior = ColourPrior({"red": (float("nan"),) * 3})
-    optimisation = make(prior=prior)
+    optimisation = make()
+    steps = optimisation.steps()
+    next(steps)
+    before = optimisation.current_mesh().positions
+    with monkeypatch.context() as patched:
+        patched.setattr(optimisation, "_regularise", lambda mesh, views: {"bad": mesh.positions.sum() * float("nan")})
+        step = next(steps)
 
-    list(optimisation.steps())
+    assert "not finite" in step.notices[0]
+    assert torch.equal(optimisation.current_mesh().positions, before)
+    assert next(steps).number == 3
 
-    assert optimisation.current_mesh().positions.isfinite().all()
+
+def test_predictions_that_are_not_finite_are_no_gradient():
+    optimisation = make(prior=ColourPrior({"red": (float("nan"),) * 3}))
+
+    assert all(step.gradient_norm == 0 for step in optimisation.steps())
+
+
+@pytest.mark.parametrize("broken_step", [9, 10, 20])
+def test_a_surface_that_an_update_breaks_is_good_again_before_anyone_sees_it(monkeypatch, broken_step):
+    """Just before and at a growth of the lattice, and in the very last step."""
+    growing = dataclasses.replace(
+        CONFIG, surface=dataclasses.replace(CONFIG.surface, resolutions=((0.0, 16), (0.5, 32)))
+    )
+    optimisation = make(growing)
+    set_rates = optimisation._set_learning_rates
+
+    def set_rates_and_break(progress):
+        set_rates(progress)
+        if round(progress * 20) + 1 == broken_step:
+            optimisation.dmtet.sdf_levels[0].grad.fill_(-1.0)
+            for group in optimisation._optimiser.param_groups:
+                group["lr"] = 50.0
+
+    monkeypatch.setattr(optimisation, "_set_learning_rates", set_rates_and_break)
+    notices = {}
+    for step in optimisation.steps():
+        notices[step.number] = step.notices
+        assert not optimisation.current_mesh().is_empty
+
+    assert any("went back" in notice for notice in notices[broken_step])
+    assert len(notices) == 20
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.25, 0.5, 0.99])

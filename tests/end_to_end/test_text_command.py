@@ -88,7 +88,9 @@ def test_a_run_stopped_by_ctrl_c_resumes_to_the_mesh_of_an_unbroken_one(finished
     unbroken = read_mesh_file(finished_run[0] / "mushroom.glb")
     running = subprocess.Popen(
         [sys.executable, "-m", "backend", "text", "a red mushroom", "-o", "stopped.glb", *TINY],
-        cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        # A test run in the background of a script hands on that SIGINT is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     for line in running.stdout:
         event = json.loads(line)

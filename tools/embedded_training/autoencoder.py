@@ -73,7 +73,7 @@ def encode_pictures(
     for part in indices.split(batch_size):
         with torch.autocast(device.type, torch.bfloat16):
             latents.append(autoencoder.encode(pictures.batch(part, device)).latent_dist.mean.half().cpu())
-    return torch.cat(latents)
+    return torch.cat(latents) if latents else torch.zeros(0)
 
 
 @torch.no_grad()

@@ -43,8 +43,6 @@ def train_denoiser(
     """
     tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
     no_caption = tokenizer([""], padding="max_length", return_tensors="pt").input_ids
-    # Padding is the same token over and over; cutting what no caption reaches saves a third of the cross-attention,
-    # but the denoiser must have seen the padding that every caption ends with, so all of it stays.
     alphas_cumprod = make_scheduler().alphas_cumprod.to(device)
 
     def loss_of_batch(indices: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ def test_clean_latents_come_back_from_the_noise(known):
 
 
 def test_two_prompts_differ_by_alpha_in_velocity():
-    # Facts, section 0.2: e_tgt - e_src = alpha (v_tgt - v_src) at the same noisy latents.
+    # eps = alpha v + sigma x_t, so at the same x_t: e_tgt - e_src = alpha (v_tgt - v_src).
     first, second, noisy = torch.randn(3, 2, 4, 8, 8)
     alphas_cumprod = torch.tensor([0.25, 0.64])
 

@@ -41,7 +41,7 @@ def test_sds_is_the_guided_prediction_minus_the_noise(batch):
 
     gradient = sds_gradient(unconditional, conditional, noise, weight, 7.5)
 
-    # Facts: coefficients s, 1 - s and -1 of the three terms.
+    # The equation, sorted by its terms: coefficients s, 1 - s and -1.
     expected = 7.5 * conditional + (1 - 7.5) * unconditional - noise
     torch.testing.assert_close(gradient, weight[:, None, None, None] * expected)
 
@@ -87,7 +87,7 @@ def test_both_upstream_conventions_of_stage_two_can_be_had():
     two_dimensional = bridge_gradient(target, source, time_weight(alphas_cumprod, "variance"), scale=40.0)
     three_dimensional = bridge_gradient(target, source, time_weight(alphas_cumprod, "uniform"), scale=1.0)
 
-    # Facts: the two codes differ by the factor w(t) * s.
+    # Read off the authors' two codes: they differ by the factor w(t) * s.
     torch.testing.assert_close(two_dimensional, 0.723667 * 40.0 * three_dimensional)
 
 
