@@ -198,9 +198,9 @@ def test_a_surface_that_an_update_breaks_is_good_again_before_anyone_sees_it(mon
     def set_rates_and_break(progress):
         set_rates(progress)
         if round(progress * 20) + 1 == broken_step:
-            optimisation.dmtet.sdf_levels[0].grad.fill_(-1.0)
+            optimisation.dmtet.sdf_levels[0].grad.fill_(-1e6)
             for group in optimisation._optimiser.param_groups:
-                group["lr"] = 50.0
+                group["lr"] = 50.0 if group["name"] == "sdf_5" else 0.0  # all of the lattice is outside then
 
     monkeypatch.setattr(optimisation, "_set_learning_rates", set_rates_and_break)
     notices = {}
