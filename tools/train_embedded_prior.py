@@ -145,7 +145,12 @@ def main(
     write_provenance(
         {"decoder": decoder_record, "classifier": classifier_record, "denoiser": denoiser_record},
         judgement,
-        {"seed": seed, "pictures": len(shards), "judge pictures": len(judge_shards), "batch size": batch_size},
+        {
+            "seed": seed,
+            "pictures": shards.description(),
+            "judge pictures": judge_shards.description(),
+            "batch size": batch_size,
+        },
         note or [],
     )
 

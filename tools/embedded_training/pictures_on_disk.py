@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -27,6 +28,14 @@ class PictureShards:
         self.captions = [caption for shard in shards for caption in json.loads(str(shard["captions"]))]
         self.shape_ids = torch.from_numpy(np.concatenate([shard["shape_ids"] for shard in shards])).long()
         self.colour_ids = torch.from_numpy(np.concatenate([shard["colour_ids"] for shard in shards])).long()
+
+    def description(self) -> str:
+        """Where the pictures come from: the record of the data set, and one hash over all shards in their order."""
+        digest = hashlib.sha256()
+        for path in self.paths:
+            digest.update(path.read_bytes())
+        records = [index.read_text().strip() for index in sorted(self.paths[0].parent.glob("*.json"))]
+        return f"{len(self)}, {' '.join(records) or 'no record'}, SHA-256 {digest.hexdigest()}"
 
     def __len__(self) -> int:
         return len(self.captions)
