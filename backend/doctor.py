@@ -205,7 +205,8 @@ def _kernels() -> Iterator[Finding]:
     compiled = sum(state.compiled_count for state in states)
     total = sum(state.kernel_count for state in states)
     folder = os.path.commonpath([state.cache_folder for state in states])
-    size = readable_bytes(sum(file.stat().st_size for state in states for file in state.cache_folder.glob("*.nb[ic]")))
+    folders = {state.cache_folder for state in states}  # modules of a package share one
+    size = readable_bytes(sum(file.stat().st_size for each in folders for file in each.glob("*.nb[ic]")))
     if any(state.must_compile for state in states):
         yield Finding(
             "kernels",
