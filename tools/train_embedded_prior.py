@@ -22,7 +22,7 @@ from typing import Annotated
 import torch
 import typer
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from backend.diffusion.prompts import with_article
 from backend.evaluation.classifier import WorldClassifier
@@ -34,7 +34,7 @@ from tools.embedded_training.architecture import (
     make_tokenizer,
     save_pipeline,
 )
-from tools.embedded_training.autoencoder import compute_encoder, encode_pictures, train_decoder
+from tools.embedded_training.autoencoder import compute_encoder, encode_pictures, freeze_encoder, train_decoder
 from tools.embedded_training.checkpoints import MovingAverage
 from tools.embedded_training.denoiser import TextConditionedDenoiser, train_denoiser
 from tools.embedded_training.judge import render_judge_pictures, train_classifier
@@ -76,14 +76,18 @@ def main(
     target = torch.device(device)
     render_judge_pictures(folder / "judge", judge_count, seed + 1000)
     shards, judge_shards = PictureShards(pictures), PictureShards(folder / "judge")
-    tokenizer = make_tokenizer(caption_words())
 
     if start_from is None:
+        tokenizer = make_tokenizer(caption_words())
         autoencoder, denoiser, text_encoder = make_autoencoder(), make_denoiser(), make_text_encoder(tokenizer)
+        compute_encoder(autoencoder, shards, target)
     else:
+        # The denoiser knows these numbers for words and this code for pictures, and no others.
+        tokenizer = CLIPTokenizer.from_pretrained(start_from, subfolder="tokenizer")
         autoencoder = AutoencoderKL.from_pretrained(start_from, subfolder="vae")
         denoiser = UNet2DConditionModel.from_pretrained(start_from, subfolder="unet")
         text_encoder = CLIPTextModel.from_pretrained(start_from, subfolder="text_encoder")
+        freeze_encoder(autoencoder)
     autoencoder, denoiser, text_encoder = autoencoder.to(target), denoiser.to(target), text_encoder.to(target)
     classifier = WorldClassifier(list(SHAPE_NAMES), list(COLOUR_NAMES)).to(target)
 
@@ -91,7 +95,6 @@ def main(
     if export and missing:
         raise SystemExit(f"nothing to export: {folder} lacks {', '.join(f'{name}.safetensors' for name in missing)}")
     scale = 0 if export else 1  # a stage with a checkpoint and one step to do has nothing left to do
-    compute_encoder(autoencoder, shards, target)
     decoder_record = train_decoder(
         autoencoder,
         shards,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tools.embedded_training.patch_pca import write_components_into_encoder
 from tools.embedded_training.pictures_on_disk import PictureShards
-from tools.embedded_training.stage import StageSettings, train_stage
+from tools.embedded_training.stage import StageSettings, mixed_precision, train_stage
 
 LATENT_NOISE = 0.05
 """Relative to the spread of all latents: the decoder learns to forgive what a diffusion model gets slightly wrong."""
@@ -33,11 +33,16 @@ def compute_encoder(autoencoder: AutoencoderKL, pictures: PictureShards, device:
     autoencoder.cpu()
     write_components_into_encoder(autoencoder, pictures.batch(some, "cpu"))
     autoencoder.to(device)
-    for frozen in (autoencoder.encoder, autoencoder.quant_conv, autoencoder.post_quant_conv):
-        frozen.requires_grad_(False)
+    freeze_encoder(autoencoder)
     latents = encode_pictures(autoencoder, pictures, some[:1000], device)
     # Diffusion models expect latents of unit variance (Rombach et al. 2022, appendix G).
     autoencoder.register_to_config(scaling_factor=round(1.0 / latents.float().std().item(), 5))
+
+
+def freeze_encoder(autoencoder: AutoencoderKL) -> None:
+    """Keeps the code as it is: a denoiser knows no other."""
+    for frozen in (autoencoder.encoder, autoencoder.quant_conv, autoencoder.post_quant_conv):
+        frozen.requires_grad_(False)
 
 
 def train_decoder(
@@ -48,7 +53,7 @@ def train_decoder(
 
     def loss_of_batch(indices: Tensor) -> Tensor:
         batch = pictures.batch(indices, device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed_precision(device):
             with torch.no_grad():
                 latents = autoencoder.encode(batch).latent_dist.mean
             restored = autoencoder.decode(latents + noise * torch.randn_like(latents)).sample
@@ -71,7 +76,7 @@ def encode_pictures(
     """Means of the latents of the pictures, unscaled: [pictures, channels, height, width] in half precision."""
     latents = []
     for part in indices.split(batch_size):
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed_precision(device):
             latents.append(autoencoder.encode(pictures.batch(part, device)).latent_dist.mean.half().cpu())
     return torch.cat(latents) if latents else torch.zeros(0)
 

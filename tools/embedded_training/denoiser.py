@@ -12,7 +12,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from tools.embedded_training.architecture import make_scheduler
 from tools.embedded_training.checkpoints import MovingAverage
-from tools.embedded_training.stage import StageSettings, train_stage
+from tools.embedded_training.stage import StageSettings, mixed_precision, train_stage
 
 CAPTION_DROPOUT = 0.1  # Ho and Salimans 2022, section 5: 10 to 20 % teach the unconditional model
 
@@ -52,7 +52,7 @@ def train_denoiser(
         noise = torch.randn_like(clean)
         alpha = alphas_cumprod[timesteps].sqrt()[:, None, None, None]
         sigma = (1 - alphas_cumprod[timesteps]).sqrt()[:, None, None, None]
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed_precision(device):
             embeddings = networks.text_encoder(ids).last_hidden_state
             predicted = networks.denoiser(alpha * clean + sigma * noise, timesteps, embeddings).sample
         velocity = alpha * noise - sigma * clean  # Salimans and Ho 2022, appendix D

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from backend.evaluation.classifier import WorldClassifier
 from tools.embedded_training.pictures_on_disk import PictureShards
-from tools.embedded_training.stage import StageSettings, train_stage
+from tools.embedded_training.stage import StageSettings, mixed_precision, train_stage
 from tools.embedded_world.captions import CaptionShares
 from tools.embedded_world.colours import COLOUR_NAMES
 from tools.embedded_world.pictures import render_pictures
@@ -58,7 +58,7 @@ def train_classifier(
         noise = torch.randn_like(batch) * 0.06 * torch.rand(len(batch), 1, 1, 1, device=device)
         shift = torch.randint(-3, 4, (2,))
         batch = torch.roll(batch + noise, (int(shift[0]), int(shift[1])), dims=(2, 3))
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed_precision(device):
             shapes, colours = classifier(batch)
         return functional.cross_entropy(
             shapes.float(), pictures.shape_ids[chosen].to(device), label_smoothing=0.05

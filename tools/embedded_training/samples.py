@@ -13,6 +13,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from backend.diffusion.prompts import with_article
 from backend.evaluation.classifier import WorldClassifier
 from tools.embedded_training.architecture import make_scheduler
+from tools.embedded_training.stage import mixed_precision
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def draw(
     config = networks.denoiser.config
     shape = (len(prompts), config.in_channels, config.sample_size, config.sample_size)
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
-    with torch.autocast(device.type, torch.bfloat16):
+    with mixed_precision(device):
         embeddings = networks.text_encoder(ids).last_hidden_state
         for timestep in scheduler.timesteps:
             both = networks.denoiser(latents.repeat(2, 1, 1, 1), timestep, embeddings).sample.float()

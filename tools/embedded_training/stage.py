@@ -14,6 +14,12 @@ from torch import Tensor, nn
 from tools.embedded_training.checkpoints import MovingAverage, load_checkpoint, save_checkpoint
 
 
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """bf16 on CUDA and on CPUs with instructions for it; elsewhere it would be slower than float32."""
+    is_fast = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=is_fast)
+
+
 @dataclass(frozen=True)
 class StageSettings:
     """How long and how fast a stage trains."""
