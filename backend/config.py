@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from backend.diffusion.prompts import AUTHORS_SOURCE_SUFFIX, QUALITY_SUFFIX
+from backend.diffusion.prompts import AUTHORS_SOURCE_SUFFIX, QUALITY_SUFFIX, ViewWording
 from backend.errors import BadInput
 from backend.losses.score_distillation import TimeWeighting
 from backend.render.backgrounds import BackgroundKind
@@ -46,6 +46,7 @@ class DistillationConfig:
     """The learning rates in stage two, relative to stage one. Under Adam the rate is what a weight would be."""
     source_suffix: str = AUTHORS_SOURCE_SUFFIX
     target_suffix: str = QUALITY_SUFFIX
+    view_wording: ViewWording = "coarse"  # DreamFusion, section 3.2
     time_weighting: TimeWeighting = "variance"  # stage one of both of the authors' codes
     bridge_time_weighting: TimeWeighting = "variance"  # as in their 2D code; their 3D code uses "uniform"
     lowest_noise: LinearRamp = LinearRamp(0.02, 0.02)  # DreamFusion, section 3.2; shares of the timesteps
@@ -172,6 +173,7 @@ def _embedded_defaults(quality: str) -> OptimisationConfig:
             # At 1 the bridge's gradient is a tenth of SDS's, and the terms that smooth and shrink the surface win.
             bridge_scale=10.0,
             bridge_learning_rate_factor=0.33,
+            view_wording="fine",  # its captions have these words; they keep a mug to one handle
             lowest_noise=LinearRamp(0.2, 0.05, 0.4, 0.8),
             highest_noise=LinearRamp(0.98, 0.98),
         ),

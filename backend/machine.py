@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backend.diffusion import EMBEDDED_FOLDER
+
 RECORDED_PACKAGES = (
     "torch", "diffusers", "transformers", "safetensors", "numpy", "numba", "scipy", "trimesh", "libigl", "xatlas",
     "fast-simplification", "pillow", "nvdiffrast",
 )  # fmt: skip
 """Packages whose version can change what a run makes."""
-
-EMBEDDED_PRIOR_FOLDER = Path(__file__).parent / "diffusion" / "embedded"
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class EmbeddedPriorState:
         return self.file_count > 0 and not self.missing and not self.changed
 
 
-def check_embedded_prior(folder: Path = EMBEDDED_PRIOR_FOLDER) -> EmbeddedPriorState:
+def check_embedded_prior(folder: Path = EMBEDDED_FOLDER) -> EmbeddedPriorState:
     """Compares each file of the shipped prior with the SHA-256 that `manifest.json` lists for it."""
     try:
         expected: dict[str, str] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
@@ -141,7 +141,7 @@ def prior_fingerprint(prior: str) -> str | None:
     The embedded prior is named by its manifest. Another folder is named by its configuration files and the names and
     sizes of its weights: hashing gigabytes of weights would cost more than loading them.
     """
-    folder = EMBEDDED_PRIOR_FOLDER if prior == "embedded" else Path(prior).expanduser()
+    folder = EMBEDDED_FOLDER if prior == "embedded" else Path(prior).expanduser()
     if not folder.is_dir():
         return None
     if prior == "embedded":

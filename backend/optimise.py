@@ -18,10 +18,10 @@ from backend.cameras import CameraBatch, OrbitRange, sample_orbit_cameras
 from backend.config import DistillationConfig, OptimisationConfig
 from backend.diffusion.prediction import add_noise
 from backend.diffusion.prior import DiffusionPrior
-from backend.diffusion.prompts import join_prompt, view_words
+from backend.diffusion.prompts import describe_view, join_prompt
 from backend.geometry.dmtet import DMTet, DMTetConfig, add_new_groups
 from backend.geometry.smoothness import laplacian_roughness, normal_consistency, sign_change_entropy
-from backend.geometry.surface_guard import SurfaceGuard
+from backend.geometry.surface_guard import SurfaceGuard, gradients_are_finite
 from backend.geometry.tetrahedral_grid import TetrahedralGrid
 from backend.geometry.triangle_mesh import TriangleMesh
 from backend.losses.score_distillation import bridge_gradient, loss_with_gradient, sds_gradient, time_weight
@@ -140,8 +140,10 @@ class MeshOptimisation:
     def _make_step(self) -> Step:
         clock = _Clock()
         progress = self._step / self.config.steps
-        notices = self._restore_if_broken() + self._grow(progress)
         mesh = self.dmtet.extract_mesh()
+        notices = self._restore_if_broken(mesh) + self._grow(progress)
+        if notices:  # the surface, or its lattice, is another one now
+            mesh = self.dmtet.extract_mesh()
         clock.lap("surface")
 
         cameras, views = self._render_random_views(mesh)
@@ -161,11 +163,11 @@ class MeshOptimisation:
         torch.autograd.backward(outputs, gradients)
         clock.lap("backward")
 
-        if self._guard.gradients_are_finite() and _gradients_are_finite(self.texture):
+        if gradients_are_finite(self.dmtet) and gradients_are_finite(self.texture):
             self._set_learning_rates(progress)
             self._optimiser.step()
             # Here as well as before the step, so that what is saved, shown or finished between two steps is good.
-            notices += self._restore_if_broken()
+            notices += self._restore_if_broken(self.current_mesh())
         else:
             notices.append(self._slow_down(f"The gradient held numbers that are not finite at step {self._step + 1}."))
         clock.lap("update")
@@ -183,10 +185,9 @@ class MeshOptimisation:
             seconds=clock.seconds,
         )
 
-    def _restore_if_broken(self) -> list[str]:
-        """Puts the last good surface back where the present one is empty or not finite, and says so."""
-        with torch.no_grad():
-            trouble = self._guard.inspect(self._step, self.dmtet.extract_mesh())
+    def _restore_if_broken(self, mesh: TriangleMesh) -> list[str]:
+        """Puts the last good surface back where the present one, `mesh`, is empty or not finite, and says so."""
+        trouble = self._guard.inspect(self._step, mesh)
         return [] if trouble is None else [self._slow_down(trouble.sentence)]
 
     def _render_random_views(self, mesh: TriangleMesh) -> tuple[CameraBatch, RenderedViews]:
@@ -245,7 +246,7 @@ class MeshOptimisation:
     ) -> tuple[list[str], list[str]]:
         """(source, target) per view in the bridge, (empty, prompt) in SDS; view words in both of the bridge's."""
         words = [
-            view_words(azimuth, elevation)
+            describe_view(azimuth, elevation, distillation.view_wording)
             for azimuth, elevation in zip(
                 cameras.azimuth_degrees.tolist(), cameras.elevation_degrees.tolist(), strict=True
             )
@@ -330,11 +331,6 @@ class _Clock:
         now = time.perf_counter()
         self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
         self._last = now
-
-
-def _gradients_are_finite(module: torch.nn.Module) -> bool:
-    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
-    return all(bool(gradient.sum().isfinite()) for gradient in gradients)
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

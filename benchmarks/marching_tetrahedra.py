@@ -13,7 +13,7 @@ import datetime
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -22,6 +22,7 @@ from torch import Tensor
 FOLDER = Path(__file__).resolve().parent
 sys.path[:0] = [str(FOLDER.parent), str(FOLDER.parent / "tests/backend/geometry")]
 
+from measuring import milliseconds  # noqa: E402
 from naive_marching_tetrahedra import naive_marching_tetrahedra  # noqa: E402
 
 from backend.geometry.dmtet import DMTet, DMTetConfig, add_new_groups  # noqa: E402
@@ -38,17 +39,6 @@ from backend.geometry.triangle_mesh import TriangleMesh  # noqa: E402
 from backend.geometry.warm_up import compile_kernels  # noqa: E402
 
 RADIUS = 0.66  # of the sphere that is marched: 12.5k faces on 32 cells
-
-
-def milliseconds(work: Callable[[], object], repeats: int = 15) -> float:
-    """CPU time of this process, the least of some runs after one to warm up: others may use the machine as well."""
-    work()
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        work()
-        times.append(time.process_time() - start)
-    return 1000 * min(times)
 
 
 def marching_rows() -> Iterator[str]:

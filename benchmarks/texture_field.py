@@ -12,7 +12,6 @@ import datetime
 import math
 import platform
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +22,8 @@ from torch import Tensor, nn
 
 FOLDER = Path(__file__).resolve().parent
 sys.path[:0] = [str(FOLDER.parent)]
+
+from measuring import milliseconds  # noqa: E402
 
 from backend.appearance import texture_field_kernels as kernels  # noqa: E402
 from backend.appearance.texture_field import (  # noqa: E402
@@ -196,17 +197,6 @@ def true_colours(positions: Tensor) -> Tensor:
     return (colours + 0.1 * torch.sin(3 * positions[:, :1])).clamp(0.02, 0.98)
 
 
-def milliseconds(work: Callable[[], object], repeats: int = 9) -> float:
-    """CPU time of this process, the least of some runs: others may use the machine as well."""
-    work()
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        work()
-        times.append(time.process_time() - start)
-    return 1000 * min(times)
-
-
 def speed_rows() -> Iterator[str]:
     positions = points_in_pixel_order(POINTS)
     yield "| field | parameters | forward | forward + backward | Adam step |"
@@ -220,8 +210,8 @@ def speed_rows() -> Iterator[str]:
             field.colours(positions).sum().backward()
 
         with torch.no_grad():
-            forward = milliseconds(lambda field=field: field.colours(positions))
-        both, adam = milliseconds(step), milliseconds(optimiser.step)
+            forward = milliseconds(lambda field=field: field.colours(positions), repeats=9)
+        both, adam = milliseconds(step, repeats=9), milliseconds(optimiser.step, repeats=9)
         count = sum(parameter.numel() for parameter in field.parameters())
         yield f"| {name} | {count:,} | {forward:.1f} | **{both:.1f}** | {adam:.1f} |"
 

@@ -6,6 +6,11 @@
 Stages: decoder (the encoder is computed, not trained), classifier, denoiser. Each goes on
 where it was broken off; delete a stage's file in the training folder to train it anew. `--export` writes what is
 there into the package without training further.
+
+    python -m tools.train_embedded_prior --from backend/diffusion/embedded --learning-rate 5e-4 --minutes 90
+
+goes on from a pipeline folder: its picture code and its classifier are kept as they are, so that results stay
+comparable, and words that its captions did not have are added to its tokenizer.
 """
 
 from __future__ import annotations
@@ -24,8 +29,9 @@ import typer
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from backend.diffusion import EMBEDDED_FOLDER
 from backend.diffusion.prompts import with_article
-from backend.evaluation.classifier import WorldClassifier
+from backend.evaluation.classifier import WorldClassifier, load_classifier
 from tools.embedded_training.architecture import (
     caption_words,
     make_autoencoder,
@@ -33,11 +39,12 @@ from tools.embedded_training.architecture import (
     make_text_encoder,
     make_tokenizer,
     save_pipeline,
+    teach_more_words,
 )
 from tools.embedded_training.autoencoder import compute_encoder, encode_pictures, freeze_encoder, train_decoder
 from tools.embedded_training.checkpoints import MovingAverage
 from tools.embedded_training.denoiser import TextConditionedDenoiser, train_denoiser
-from tools.embedded_training.judge import render_judge_pictures, train_classifier
+from tools.embedded_training.judge import keep_classifier, render_judge_pictures, train_classifier
 from tools.embedded_training.pictures_on_disk import PictureShards
 from tools.embedded_training.samples import Networks, contact_sheet, draw, judge_samples
 from tools.embedded_training.stage import StageSettings
@@ -46,7 +53,7 @@ from tools.embedded_world.shapes import SHAPE_NAMES
 
 STAGES = ("decoder", "classifier", "denoiser")
 REPOSITORY = Path(__file__).parent.parent
-PACKAGED = REPOSITORY / "backend" / "diffusion" / "embedded"
+PACKAGED = EMBEDDED_FOLDER
 
 
 def main(
@@ -64,7 +71,7 @@ def main(
     device: str = "cpu",
     threads: Annotated[int, typer.Option(help="Two threads on busy cores wait for each other; 1 is safe.")] = 1,
     start_from: Annotated[
-        Path | None, typer.Option("--from", help="Go on from the weights of a pipeline folder.")
+        Path | None, typer.Option("--from", help="Go on from the weights of a pipeline folder; keeps its classifier.")
     ] = None,
     export: Annotated[bool, typer.Option(help="Only judge what is there and write it into the package.")] = False,
     note: Annotated[list[str] | None, typer.Option(help="A line for PROVENANCE.md; may be given again.")] = None,
@@ -82,16 +89,22 @@ def main(
         autoencoder, denoiser, text_encoder = make_autoencoder(), make_denoiser(), make_text_encoder(tokenizer)
         compute_encoder(autoencoder, shards, target)
     else:
-        # The denoiser knows these numbers for words and this code for pictures, and no others.
-        tokenizer = CLIPTokenizer.from_pretrained(start_from, subfolder="tokenizer")
+        # The denoiser knows this code for pictures and no other.
+        known = CLIPTokenizer.from_pretrained(start_from, subfolder="tokenizer")
+        tokenizer = make_tokenizer(caption_words())
         autoencoder = AutoencoderKL.from_pretrained(start_from, subfolder="vae")
         denoiser = UNet2DConditionModel.from_pretrained(start_from, subfolder="unet")
         text_encoder = CLIPTextModel.from_pretrained(start_from, subfolder="text_encoder")
+        text_encoder = teach_more_words(text_encoder, known, tokenizer)
         freeze_encoder(autoencoder)
     autoencoder, denoiser, text_encoder = autoencoder.to(target), denoiser.to(target), text_encoder.to(target)
-    classifier = WorldClassifier(list(SHAPE_NAMES), list(COLOUR_NAMES)).to(target)
+    classifier = WorldClassifier(list(SHAPE_NAMES), list(COLOUR_NAMES))
+    if start_from is not None:
+        classifier = load_classifier(start_from / "classifier")
+    classifier = classifier.to(target)
 
-    missing = [name for name in STAGES if not (folder / f"{name}.safetensors").exists()]
+    stages = [name for name in STAGES if name != "classifier" or start_from is None]
+    missing = [name for name in stages if not (folder / f"{name}.safetensors").exists()]
     if export and missing:
         raise SystemExit(f"nothing to export: {folder} lacks {', '.join(f'{name}.safetensors' for name in missing)}")
     scale = 0 if export else 1  # a stage with a checkpoint and one step to do has nothing left to do
@@ -102,9 +115,11 @@ def main(
         folder,
         target,
     )
-    classifier_record = train_classifier(
-        classifier, judge_shards, StageSettings(max(1, classifier_steps * scale), 64, 2e-3), folder, target
-    )
+    if start_from is None:
+        settings = StageSettings(max(1, classifier_steps * scale), 64, 2e-3)
+        classifier_record = train_classifier(classifier, judge_shards, settings, folder, target)
+    else:
+        classifier_record = keep_classifier(classifier, judge_shards, target)
     wanted = torch.arange(0 if export else len(shards))
     latents = encode_pictures(autoencoder, shards, wanted, target) * autoencoder.config.scaling_factor
 
@@ -134,6 +149,7 @@ def main(
         draw_samples,
     )
 
+    before = manifest_hash(start_from) if start_from else ""
     save_pipeline(PACKAGED, autoencoder, denoiser, text_encoder, tokenizer)
     classifier.save(PACKAGED / "classifier")
     parts = Networks(autoencoder, denoiser, text_encoder, tokenizer)
@@ -149,6 +165,7 @@ def main(
         {"decoder": decoder_record, "classifier": classifier_record, "denoiser": denoiser_record},
         judgement,
         {
+            "going on from": f"{start_from}, whose manifest has the SHA-256 {before}" if start_from else "nothing",
             "seed": seed,
             "pictures": shards.description(),
             "judge pictures": judge_shards.description(),
@@ -156,6 +173,12 @@ def main(
         },
         note or [],
     )
+
+
+def manifest_hash(folder: Path) -> str:
+    """Names the weights of a pipeline folder that this script wrote."""
+    manifest = folder / "manifest.json"
+    return hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.exists() else "none"
 
 
 def write_provenance(records: dict[str, dict], judgement: dict, settings: dict, notes: list[str]) -> None:

@@ -1,1 +1,6 @@
 """Diffusion models behind one interface; the one place that imports diffusers."""
+
+from pathlib import Path
+
+EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
+"""The pipeline that ships with the package, and beside it the classifier that judges it."""

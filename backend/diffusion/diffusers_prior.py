@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from backend.diffusion import EMBEDDED_FOLDER
 from backend.diffusion.prediction import PREDICTION_KINDS, Latents, noise_of
 from backend.diffusion.prior import Embeddings
 from backend.errors import BadInput, MissingModel
 
-EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 PIPELINE_FILE = "model_index.json"
 
 REMOVED_FROM_THE_HUB = {
@@ -47,6 +47,7 @@ class DiffusersPrior:
             )
         self.name, self.device, self._dtype = name, device, dtype
         self._vae = pipeline.vae.to(device, dtype).eval().requires_grad_(False)
+        skip_idle_residual_blocks(self._vae)
         self._unet = pipeline.unet.to(device, dtype).eval().requires_grad_(False)
         self._text_encoder = pipeline.text_encoder.to(device, dtype).eval().requires_grad_(False)
         self._tokenizer = pipeline.tokenizer
@@ -102,6 +103,35 @@ class DiffusersPrior:
         # Models that also learn the variance put it behind the prediction.
         output = output[:, : noisy.shape[1]]
         return noise_of(output, noisy, self.alphas_cumprod[timesteps], self.prediction_kind)
+
+
+def skip_idle_residual_blocks(module: nn.Module) -> None:
+    """Replaces residual blocks whose last convolution is zero by their shortcut, which is what they compute.
+
+    The embedded prior's encoder is written down rather than trained, and half of its blocks are of this kind: without
+    them a picture is encoded five times as fast.
+    """
+    from diffusers.models.resnet import ResnetBlock2D
+
+    for name, child in module.named_children():
+        if isinstance(child, ResnetBlock2D) and _adds_nothing(child):
+            setattr(module, name, _Shortcut(child.conv_shortcut))
+        else:
+            skip_idle_residual_blocks(child)
+
+
+def _adds_nothing(block: Any) -> bool:
+    changes_size = block.upsample is not None or block.downsample is not None
+    return not changes_size and block.output_scale_factor == 1 and not any(p.any() for p in block.conv2.parameters())
+
+
+class _Shortcut(nn.Module):
+    def __init__(self, convolution: nn.Module | None) -> None:
+        super().__init__()
+        self.convolution = convolution or nn.Identity()
+
+    def forward(self, maps: Tensor, *_: Any, **__: Any) -> Tensor:
+        return self.convolution(maps)
 
 
 def load_prior(identifier: str, device: torch.device, dtype: torch.dtype = torch.float32) -> DiffusersPrior:

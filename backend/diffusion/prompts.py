@@ -6,6 +6,7 @@ The embedded prior is trained on captions built by these same functions: every w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 FLAW_WORDS = (
     "oversaturated", "smooth", "pixelated", "cartoon", "foggy", "hazy", "blurry", "bad structure", "noisy", "malformed",
@@ -32,6 +33,15 @@ QUALITY_WORDS = ("detailed", "high resolution", "high quality", "sharp")
 PAINTING_WORD = "painting"
 BLOCKOUT_PHRASE = "a rough 3D sketch, simple shapes, untextured"
 VIEW_WORDS = ("front view", "side view", "back view", "overhead view")
+ViewWording = Literal["none", "coarse", "fine"]
+"""Whether and how a prompt tells where the camera stands: `view_words` or `fine_view_words`."""
+FINE_AZIMUTH_WORDS = (
+    "front view", "front right view", "right side view", "back right view",
+    "back view", "back left view", "left side view", "front left view",
+)  # fmt: skip
+"""Eighths of the circle around azimuth 0, 45, 90, ... degrees. The right is +X, as it is to a modelling program."""
+FINE_ELEVATION_WORDS = ((10.0, "eye level"), (30.0, "slightly above"), (60.0, "from above"), (90.0, "overhead"))
+"""Up to which elevation in degrees which words are said."""
 
 AUTHORS_SOURCE_SUFFIX = ", " + ", ".join(FLAW_WORDS)
 AUTHORS_TARGET_SUFFIX_2D = ", detailed high resolution, high quality, sharp"  # verbatim; no comma after "detailed"
@@ -69,6 +79,29 @@ def view_words(
     if from_front > 180.0 - thresholds.back_degrees:
         return "back view"
     return "side view"
+
+
+def fine_view_words(azimuth_degrees: float, elevation_degrees: float) -> str:
+    """Eight words around and four upwards, such as `front right view, slightly above`.
+
+    The embedded prior knows them. With them a handle or a back has one place in every view; the four words of
+    `view_words` leave a model half a circle of poses, which it averages.
+    """
+    eighth = round((azimuth_degrees % 360.0) / 45.0) % 8
+    height = next(words for limit, words in FINE_ELEVATION_WORDS if elevation_degrees <= limit)
+    return f"{FINE_AZIMUTH_WORDS[eighth]}, {height}"
+
+
+def describe_view(azimuth_degrees: float, elevation_degrees: float, wording: ViewWording) -> str:
+    """The words for a camera in the wording that a model understands; empty for `none`."""
+    match wording:
+        case "none":
+            return ""
+        case "coarse":
+            return view_words(azimuth_degrees, elevation_degrees)
+        case "fine":
+            return fine_view_words(azimuth_degrees, elevation_degrees)
+    raise ValueError(f"view wording must be one of {get_args(ViewWording)}, got {wording!r}")
 
 
 def join_prompt(prompt: str, *additions: str) -> str:

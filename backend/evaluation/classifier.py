@@ -14,9 +14,10 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from backend.diffusion import EMBEDDED_FOLDER
 from backend.errors import MissingModel
 
-CLASSIFIER_FOLDER = Path(__file__).parent.parent / "diffusion" / "embedded" / "classifier"
+CLASSIFIER_FOLDER = EMBEDDED_FOLDER / "classifier"
 FEATURES = 32
 
 

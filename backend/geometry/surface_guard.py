@@ -77,10 +77,8 @@ class SurfaceGuard:
         return SurfaceTrouble(step, good_step, sentence)
 
     def gradients_are_finite(self) -> bool:
-        """Whether the gradients of the surface can be given to the optimiser. A missing gradient is fine."""
-        gradients = [parameter.grad for parameter in self._dmtet.parameters() if parameter.grad is not None]
-        # A sum is NaN or infinite as soon as one number of it is, and cheaper than looking at each.
-        return all(bool(gradient.sum().isfinite()) for gradient in gradients)
+        """Whether the gradients of the surface can be given to the optimiser."""
+        return gradients_are_finite(self._dmtet)
 
     def _fault(self, mesh: TriangleMesh) -> str | None:
         with torch.no_grad():
@@ -95,3 +93,10 @@ class SurfaceGuard:
         self._dmtet.load_state(state)
         self._last = (step, state)
         self._has_restored_last = True
+
+
+def gradients_are_finite(module: torch.nn.Module) -> bool:
+    """Whether an optimiser can take the gradients of a module. A missing gradient is fine."""
+    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+    # A sum is NaN or infinite as soon as one number of it is, and cheaper than looking at each.
+    return all(bool(gradient.sum().isfinite()) for gradient in gradients)

@@ -670,14 +670,3 @@ def warm_up() -> None:
     uv, uv_derivatives = rasteriser.interpolate(positions[..., :2].contiguous(), raster, faces, derivatives, "all")
     colours = rasteriser.texture(texture, uv, uv_derivatives)
     rasteriser.antialias(colours, raster, positions, faces).sum().backward()
-
-
-def kernels_are_compiled_on_disk() -> bool:
-    """Whether `warm_up` will find all kernels in numba's cache, so that it takes half a second and not fifteen.
-
-    A guess from the index files of the cache. Where numba keeps none, or keeps them elsewhere one day, it is False.
-    """
-    try:
-        return all(len(kernel._cache._cache_file._load_index()) > 0 for kernel in _KERNELS)
-    except (AttributeError, OSError):
-        return False

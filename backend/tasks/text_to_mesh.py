@@ -14,7 +14,7 @@ from torch import Tensor
 
 from backend.appearance.bake import FinishedMesh, finish_mesh
 from backend.cameras import turntable_cameras
-from backend.config import TextToMeshSettings
+from backend.config import OptimisationConfig, TextToMeshSettings
 from backend.diffusion.diffusers_prior import load_prior
 from backend.diffusion.prompts import join_prompt
 from backend.errors import BadInput, SketchbridgeError
@@ -34,11 +34,17 @@ class TextToMesh:
     Args:
         settings: What was asked for.
         notice: Told sentences for the user, such as the end of a prompt that the model has no room for.
+        config: For studies: used instead of what follows from the settings.
     """
 
-    def __init__(self, settings: TextToMeshSettings, notice: Callable[[str], None] = lambda sentence: None) -> None:
+    def __init__(
+        self,
+        settings: TextToMeshSettings,
+        notice: Callable[[str], None] = lambda sentence: None,
+        config: OptimisationConfig | None = None,
+    ) -> None:
         self.settings = settings
-        self.config = settings.resolve()
+        self.config = config or settings.resolve()
         self.device = choose_device(settings.device)
         if self.device.type == "cpu":
             use_few_threads()

@@ -7,10 +7,26 @@ import pytest
 import torch
 from torch import nn
 
-from backend.diffusion.diffusers_prior import EMBEDDED_FOLDER
-from backend.diffusion.prompts import AUTHORS_SOURCE_SUFFIX, BLOCKOUT_PHRASE, FLAW_SYNONYMS, join_prompt
-from tools.embedded_training.architecture import LATENT_CHANNELS, caption_words, make_autoencoder, make_tokenizer
+from backend.diffusion import EMBEDDED_FOLDER
+from backend.diffusion.prompts import (
+    AUTHORS_SOURCE_SUFFIX,
+    BLOCKOUT_PHRASE,
+    FLAW_SYNONYMS,
+    fine_view_words,
+    join_prompt,
+)
+from backend.evaluation.classifier import load_classifier
+from tools.embedded_training.architecture import (
+    LATENT_CHANNELS,
+    caption_words,
+    make_autoencoder,
+    make_text_encoder,
+    make_tokenizer,
+    teach_more_words,
+)
+from tools.embedded_training.judge import keep_classifier, render_judge_pictures
 from tools.embedded_training.patch_pca import blocks_to_channels, principal_components, write_components_into_encoder
+from tools.embedded_training.pictures_on_disk import PictureShards
 from tools.embedded_training.stage import StageSettings, train_stage
 
 
@@ -73,12 +89,41 @@ def test_the_encoder_loses_little_of_smooth_pictures(autoencoder, smooth_picture
 def test_every_word_of_the_captions_is_one_token():
     tokenizer = make_tokenizer(caption_words())
     said = join_prompt("a red mushroom", AUTHORS_SOURCE_SUFFIX, BLOCKOUT_PHRASE.replace("3D", ""), "overhead view")
+    said += ", " + ", ".join(fine_view_words(azimuth, azimuth / 4) for azimuth in map(float, range(0, 360, 45)))
     said += ", " + ", ".join(synonym for pair in FLAW_SYNONYMS.values() for synonym in pair)
 
     tokens = tokenizer.tokenize(said)
 
     assert [token for token in tokens if not token.endswith("</w>")] == []
-    assert len(tokenizer(join_prompt("a red mushroom", AUTHORS_SOURCE_SUFFIX, "overhead view")).input_ids) <= 48
+    longest = join_prompt("a red mushroom", AUTHORS_SOURCE_SUFFIX, fine_view_words(45.0, 20.0))
+    assert len(tokenizer(longest).input_ids) <= 48
+
+
+def test_a_text_encoder_learns_more_words_and_reads_the_known_ones_as_before():
+    known, wanted = make_tokenizer(["red", "mug"]), make_tokenizer(["a", "red", "mug", "view"])
+    encoder = make_text_encoder(known).eval()
+
+    taught = teach_more_words(encoder, known, wanted).eval()
+
+    def read(network, tokenizer, sentence):
+        ids = tokenizer(sentence, padding="max_length", return_tensors="pt").input_ids
+        return network(ids).last_hidden_state
+
+    torch.testing.assert_close(read(taught, wanted, "red mug"), read(encoder, known, "red mug"))
+    assert len(wanted.tokenize("view")) == 1
+    assert read(taught, wanted, "view").isfinite().all()
+
+
+def test_a_classifier_that_is_kept_is_measured_and_not_changed(tmp_path):
+    render_judge_pictures(tmp_path, 60, seed=5)
+    classifier = load_classifier()
+    before = {name: value.clone() for name, value in classifier.state_dict().items()}
+
+    record = keep_classifier(classifier, PictureShards(tmp_path), torch.device("cpu"))
+
+    assert record["step"] == 0
+    assert record["kept"]["shape"] > 0.7  # 0.94 on 600 pictures with every flaw
+    assert all(torch.equal(value, before[name]) for name, value in classifier.state_dict().items())
 
 
 def test_unknown_words_fall_apart_instead_of_failing():

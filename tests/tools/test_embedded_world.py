@@ -14,11 +14,14 @@ from scipy.spatial import cKDTree
 
 from backend.diffusion.prompts import (
     BLOCKOUT_PHRASE,
+    FINE_AZIMUTH_WORDS,
+    FINE_ELEVATION_WORDS,
     FLAW_SYNONYMS,
     FLAW_WORDS,
     PAINTING_WORD,
     QUALITY_WORDS,
     VIEW_WORDS,
+    fine_view_words,
     view_words,
 )
 from backend.errors import BadInput
@@ -199,6 +202,9 @@ def test_the_background_does_not_depend_on_the_object():
     np.testing.assert_array_equal(corners[0], corners[2])
 
 
+EVERY_VIEW_WORD = {*VIEW_WORDS, *FINE_AZIMUTH_WORDS, *(words for _, words in FINE_ELEVATION_WORDS)}
+
+
 # --- Captions --------------------------------------------------------------------------------------------------------
 
 
@@ -215,7 +221,14 @@ def test_every_word_that_a_job_may_say_is_in_some_caption(plans):
     said = {phrase for plan in plans for phrase in plan.caption.split(", ")}
     synonyms = [word for pair in FLAW_SYNONYMS.values() for word in pair]
 
-    assert {*FLAW_WORDS, *synonyms, *QUALITY_WORDS, *VIEW_WORDS, PAINTING_WORD, *BLOCKOUT_PHRASE.split(", ")} <= said
+    assert {
+        *FLAW_WORDS,
+        *synonyms,
+        *QUALITY_WORDS,
+        *EVERY_VIEW_WORD,
+        PAINTING_WORD,
+        *BLOCKOUT_PHRASE.split(", "),
+    } <= said
     words = {word for phrase in said for word in phrase.split()}
     assert {*COLOUR_NAMES, *SHAPE_NAMES, "a", "an"} <= words
 
@@ -230,8 +243,10 @@ def test_captions_name_the_flaws_that_are_in_the_picture_and_no_others(plans):
 def test_captions_agree_with_camera_style_and_quality(plans):
     for plan in plans:
         phrases = plan.caption.split(", ")
-        view = view_words(plan.azimuth_degrees, plan.elevation_degrees)
-        assert all(phrase == view for phrase in phrases if phrase in VIEW_WORDS)
+        fine = fine_view_words(plan.azimuth_degrees, plan.elevation_degrees).split(", ")
+        coarse = [view_words(plan.azimuth_degrees, plan.elevation_degrees)]
+        said = [phrase for phrase in phrases if phrase in EVERY_VIEW_WORD]
+        assert said in ([], coarse, fine)
         assert (PAINTING_WORD in phrases) == (plan.style == "painting")
         assert (BLOCKOUT_PHRASE in plan.caption) == (plan.style == "blockout")
         assert ("sharp" in phrases) == ("sharp" in plan.quality_words)
@@ -250,7 +265,10 @@ def test_kinds_of_pictures_come_in_the_shares_that_were_asked_for(plans):
     assert share(plan.flaws for plan in plans) == pytest.approx(1 / 3, abs=0.025)
     assert share(plan.style == "painting" for plan in plans) == pytest.approx(0.08, abs=0.015)
     assert share(plan.style == "blockout" for plan in plans) == pytest.approx(0.08, abs=0.02)
-    assert share(any(word in plan.caption for word in VIEW_WORDS) for plan in plans) == pytest.approx(0.5, abs=0.025)
+    is_fine = [any(words in plan.caption.split(", ") for _, words in FINE_ELEVATION_WORDS) for plan in plans]
+    is_any = [any(words in plan.caption.split(", ") for words in EVERY_VIEW_WORD) for plan in plans]
+    assert share(is_fine) == pytest.approx(0.5, abs=0.025)
+    assert share(is_any) == pytest.approx(0.65, abs=0.025)
     unflawed = [plan for plan in plans if plan.style == "render" and not plan.flaws]
     assert sum(bool(plan.quality_words) for plan in unflawed) / len(unflawed) == pytest.approx(1 / 3, abs=0.03)
 

@@ -6,12 +6,15 @@ import json
 import re
 from pathlib import Path
 
+import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from backend.diffusion.prompts import (
     BLOCKOUT_PHRASE,
+    FINE_AZIMUTH_WORDS,
+    FINE_ELEVATION_WORDS,
     FLAW_SYNONYMS,
     FLAW_WORDS,
     PAINTING_WORD,
@@ -79,6 +82,29 @@ def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     )
 
 
+@torch.no_grad()
+def teach_more_words(text_encoder: CLIPTextModel, known: CLIPTokenizer, wanted: CLIPTokenizer) -> CLIPTextModel:
+    """A text encoder for another vocabulary that reads the words of the old one as before.
+
+    Args:
+        known: The tokenizer that `text_encoder` was trained with.
+        wanted: The tokenizer of the new encoder. Words that only it knows start at random.
+    """
+    special = {f"{name}_token_id": getattr(wanted, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    config = CLIPTextConfig.from_dict(text_encoder.config.to_dict() | special | {"vocab_size": len(wanted)})
+    taught = CLIPTextModel(config)
+    old_rows, new_rows = text_encoder.get_input_embeddings().weight, taught.get_input_embeddings().weight
+    old_ids = known.get_vocab()
+    for token, index in wanted.get_vocab().items():
+        if token in old_ids:
+            new_rows[index] = old_rows[old_ids[token]]
+    taught.load_state_dict(
+        {name: value for name, value in text_encoder.state_dict().items() if "token_embedding" not in name},
+        strict=False,
+    )
+    return taught
+
+
 def make_scheduler() -> DDIMScheduler:
     """Stable Diffusion's noise schedule, predicting the velocity.
 
@@ -101,6 +127,7 @@ def make_scheduler() -> DDIMScheduler:
 def caption_words() -> list[str]:
     """Every word and mark that a caption or a prompt of this project says; digits are tokens of their own to CLIP."""
     phrases = [*COLOUR_NAMES, *SHAPE_NAMES, *FLAW_WORDS, *QUALITY_WORDS, *VIEW_WORDS, PAINTING_WORD, BLOCKOUT_PHRASE]
+    phrases += [*FINE_AZIMUTH_WORDS, *(words for _, words in FINE_ELEVATION_WORDS)]
     phrases += [synonym for pair in FLAW_SYNONYMS.values() for synonym in pair]
     phrases += ["a an the of on with and , . - photo picture render model style color colour shaped"]
     return [word for phrase in phrases for word in re.findall(r"[a-z]+|[0-9]|[^\sa-z0-9]+", phrase.lower())]

@@ -76,6 +76,17 @@ def train_classifier(
     return record
 
 
+def keep_classifier(classifier: WorldClassifier, pictures: PictureShards, device: torch.device) -> dict:
+    """The record of a classifier that is not trained further: its accuracy on pictures that it may not have seen."""
+    classifier.eval()
+    return {
+        "step": 0,
+        "seconds": 0.0,
+        "curve": [],
+        "kept": classify_accuracy(classifier, pictures, torch.arange(len(pictures)), device),
+    }
+
+
 @torch.no_grad()
 def classify_accuracy(
     classifier: WorldClassifier, pictures: PictureShards, indices: Tensor, device: torch.device

@@ -20,6 +20,7 @@ from backend.diffusion.prompts import (
     PAINTING_WORD,
     QUALITY_SUFFIX,
     QUALITY_WORDS,
+    fine_view_words,
     join_prompt,
     view_words,
     with_article,
@@ -45,15 +46,24 @@ class CaptionShares:
     blockout: float = 0.08
     flawed: float = 1 / 3  # of all pictures
     quality_words: float = 1 / 3  # of the renders without flaws
-    view_words: float = 0.5
+    fine_view_words: float = 0.5
+    view_words: float = 0.15
     colour_left_out: float = 0.03  # "a mug": people will ask for it
     synonym: float = 0.4  # of the flaw words, both synonyms together
     flaw_counts: tuple[float, float, float] = (0.5, 0.3, 0.2)  # one, two, three flaws
 
     def __post_init__(self) -> None:
-        for name in ("painting", "blockout", "flawed", "quality_words", "view_words", "colour_left_out", "synonym"):
+        for name in (
+            "painting", "blockout", "flawed", "quality_words", "fine_view_words", "view_words", "colour_left_out",
+            "synonym",
+        ):  # fmt: skip
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be a share within [0, 1], got {getattr(self, name)}")
+        if self.fine_view_words + self.view_words > 1:
+            raise ValueError(
+                "a caption has fine or coarse view words, not both, but their shares sum to "
+                f"{self.fine_view_words + self.view_words:.2f}"
+            )
         if self.painting + self.blockout + self.flawed > 1:
             raise ValueError(
                 f"painting, blockout and flawed pictures exclude each other, but their shares sum to "
@@ -228,7 +238,11 @@ def _write_caption(
 ) -> str:
     is_colour_named = rng.random() >= shares.colour_left_out
     subject = with_article(f"{colour} {shape}" if is_colour_named else shape)
-    view = view_words(azimuth_degrees, elevation_degrees) if rng.random() < shares.view_words else ""
+    view, chance = "", rng.random()
+    if chance < shares.fine_view_words:
+        view = fine_view_words(azimuth_degrees, elevation_degrees)
+    elif chance < shares.fine_view_words + shares.view_words:
+        view = view_words(azimuth_degrees, elevation_degrees)
     style_words = {"render": "", "painting": PAINTING_WORD, "blockout": BLOCKOUT_PHRASE}[style]
     suffix = ", ".join(_say_flaw(rng, flaw, shares) for flaw in rng.permutation(np.array(flaws, dtype=object)))
     if quality == QUALITY_WORDS:

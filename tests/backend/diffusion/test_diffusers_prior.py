@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from backend.diffusion.diffusers_prior import REMOVED_FROM_THE_HUB, load_prior
+from backend.diffusion.diffusers_prior import REMOVED_FROM_THE_HUB, load_prior, skip_idle_residual_blocks
 from backend.errors import BadInput, MissingModel
 from tools.embedded_training.architecture import (
     LATENT_CHANNELS,
@@ -15,6 +15,7 @@ from tools.embedded_training.architecture import (
     make_tokenizer,
     save_pipeline,
 )
+from tools.embedded_training.patch_pca import write_components_into_encoder
 
 CPU = torch.device("cpu")
 
@@ -50,6 +51,28 @@ def test_pictures_become_latents_with_a_gradient(prior):
 
     assert latents.shape == (2, LATENT_CHANNELS, 8, 8)
     assert pictures.grad.abs().max() > 0
+
+
+def test_skipping_residual_blocks_that_add_nothing_changes_nothing():
+    pictures = torch.rand(2, 3, 64, 64) * 2 - 1
+    autoencoder = make_autoencoder().eval()
+    write_components_into_encoder(autoencoder, pictures)
+    whole = autoencoder.encode(pictures).latent_dist.mean
+    operations = sum(1 for _ in autoencoder.encoder.modules())
+
+    skip_idle_residual_blocks(autoencoder)
+
+    assert torch.equal(autoencoder.encode(pictures).latent_dist.mean, whole)
+    assert sum(1 for _ in autoencoder.encoder.modules()) < 0.6 * operations
+
+
+def test_trained_residual_blocks_are_not_skipped():
+    autoencoder = make_autoencoder()
+    modules = [type(module) for module in autoencoder.modules()]
+
+    skip_idle_residual_blocks(autoencoder)
+
+    assert [type(module) for module in autoencoder.modules()] == modules
 
 
 def test_pictures_of_another_size_are_resized(prior):

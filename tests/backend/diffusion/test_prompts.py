@@ -7,6 +7,8 @@ from backend.diffusion.prompts import (
     FLAW_SYNONYMS,
     FLAW_WORDS,
     ViewWordThresholds,
+    describe_view,
+    fine_view_words,
     join_prompt,
     view_words,
     with_article,
@@ -33,6 +35,32 @@ from backend.diffusion.prompts import (
 )
 def test_view_words(azimuth, elevation, expected):
     assert view_words(float(azimuth), float(elevation)) == expected
+
+
+@pytest.mark.parametrize(
+    ("azimuth", "elevation", "expected"),
+    [
+        (0, 20, "front view, slightly above"),
+        (22, 20, "front view, slightly above"),
+        (23, 20, "front right view, slightly above"),
+        (90, 5, "right side view, eye level"),
+        (135, -10, "back right view, eye level"),
+        (180, 45, "back view, from above"),
+        (-180, 45, "back view, from above"),
+        (225, 45, "back left view, from above"),
+        (270, 89, "left side view, overhead"),
+        (337, 90, "front left view, overhead"),
+        (338, 20, "front view, slightly above"),
+    ],
+)
+def test_fine_view_words(azimuth, elevation, expected):
+    assert fine_view_words(float(azimuth), float(elevation)) == expected
+
+
+def test_a_view_is_described_in_the_wording_that_the_model_knows():
+    assert describe_view(90.0, 20.0, "none") == ""
+    assert describe_view(90.0, 20.0, "coarse") == "side view"
+    assert describe_view(90.0, 20.0, "fine") == "right side view, slightly above"
 
 
 def test_narrow_thresholds_leave_more_to_the_side():

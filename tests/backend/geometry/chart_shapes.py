@@ -67,6 +67,10 @@ def spiral_ramp(turns: float = 2.5, steps: int = 120) -> TriangleMesh:
     return TriangleMesh(positions.reshape(-1, 3), grid_faces(steps, 8).int())
 
 
+ALL = [sphere, torus, bumpy_blob, rough_ball, cube, spiral_ramp]
+"""Every shape here, for tests that hold for each."""
+
+
 def grid_faces(rows: int, columns: int) -> Tensor:
     """Two triangles for each cell of a grid whose vertices are numbered row by row."""
     numbers = torch.arange(rows * columns).view(rows, columns)

@@ -9,14 +9,7 @@ from backend.geometry import chart_kernels
 from backend.geometry.chart_cutting import AXES, ChartCuttingConfig, Charts, cut_charts
 from backend.geometry.triangle_mesh import TriangleMesh
 
-SHAPES = [
-    chart_shapes.sphere,
-    chart_shapes.torus,
-    chart_shapes.bumpy_blob,
-    chart_shapes.rough_ball,
-    chart_shapes.cube,
-    chart_shapes.spiral_ramp,
-]
+SHAPES = chart_shapes.ALL
 
 
 def cut(mesh: TriangleMesh, config: ChartCuttingConfig | None = None) -> Charts:

@@ -14,14 +14,7 @@ from backend.geometry.chart_packing import FlatCharts, pack_charts
 from backend.geometry.triangle_mesh import TriangleMesh
 from backend.geometry.unwrap import UnwrapConfig, UnwrappedMesh, overlapping_faces, unwrap, uv_overlap_fraction
 
-SHAPES = [
-    chart_shapes.sphere,
-    chart_shapes.torus,
-    chart_shapes.bumpy_blob,
-    chart_shapes.rough_ball,
-    chart_shapes.cube,
-    chart_shapes.spiral_ramp,
-]
+SHAPES = chart_shapes.ALL
 OWN = UnwrapConfig(packer="own")
 XATLAS = UnwrapConfig(packer="xatlas")
 

@@ -13,7 +13,6 @@ from backend.errors import BadInput
 from backend.render import portable_rasteriser
 from backend.render.portable_rasteriser import (
     PortableRasteriser,
-    kernels_are_compiled_on_disk,
     render_threads,
     set_render_threads,
     warm_up,
@@ -550,7 +549,6 @@ def test_faces_made_in_inference_mode_are_taken():
 def test_warming_up_compiles_every_kernel():
     warm_up()
     assert all(kernel.signatures for kernel in portable_rasteriser._KERNELS)
-    assert kernels_are_compiled_on_disk() in (True, False)  # it depends on where numba keeps its cache
 
 
 def test_the_cpu_gets_the_portable_rasteriser():

@@ -1,0 +1,106 @@
+"""Makes meshes for the benchmarks, each once. No benchmark itself: `make bench` leaves it out.
+
+A mesh lies in benchmarks/.work/meshes under a name that holds its prompt and seed and a hash over everything else that
+decides what comes out: the resolved configuration and the weights of the prior. So an interrupted study goes on where
+it was, studies share the meshes that they have in common, and nothing made with other settings is ever judged again.
+Delete the folder after a change of the code that makes meshes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from backend import machine
+from backend.appearance.mesh_files import write_mesh
+from backend.config import OptimisationConfig, TextToMeshSettings
+from backend.diffusion.prompts import with_article
+from backend.tasks.text_to_mesh import TextToMesh
+
+WORK = Path(__file__).parent / ".work" / "meshes"
+
+
+@dataclass(frozen=True)
+class MeshRun:
+    """One mesh to make with the embedded prior."""
+
+    colour: str
+    shape: str
+    seed: int = 0
+    quality: str = "normal"
+    changes: tuple[tuple[str, Any], ...] = ()
+    """Settings other than the defaults, by their path in OptimisationConfig: ("distillation.bridge_start", 1.0)."""
+
+    @property
+    def prompt(self) -> str:
+        return with_article(f"{self.colour} {self.shape}")
+
+    @property
+    def settings(self) -> TextToMeshSettings:
+        return TextToMeshSettings(self.prompt, quality=self.quality, seed=self.seed)
+
+    @property
+    def config(self) -> OptimisationConfig:
+        """The configuration with the changes.
+
+        Raises:
+            AttributeError: A change names a field that there is not.
+        """
+        config: Any = self.settings.resolve()
+        for path, value in self.changes:
+            config = _replace_at(config, path.split("."), value)
+        return config
+
+    @property
+    def path(self) -> Path:
+        """Of the GLB; the record with the time that it took lies beside it."""
+        decides = f"{self.config} {machine.prior_fingerprint('embedded')}"
+        fingerprint = hashlib.sha256(decides.encode()).hexdigest()[:10]
+        return WORK / f"{self.colour}-{self.shape}-seed{self.seed}-{fingerprint}.glb"
+
+
+@dataclass(frozen=True)
+class MadeMesh:
+    run: MeshRun
+    path: Path
+    seconds: float
+    """From the settings to the GLB on disk, kernels compiled before."""
+    steps: int
+
+
+def make_mesh(run: MeshRun) -> MadeMesh:
+    """Makes the mesh, or finds it where it was made before."""
+    path = run.path
+    record = path.with_suffix(".json")
+    if not (record.exists() and path.exists()):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        began = time.monotonic()
+        job = TextToMesh(run.settings, config=run.config)
+        for _ in job.steps():
+            pass
+        write_mesh(path, job.finish())
+        facts = {
+            "prompt": run.prompt,
+            "seed": run.seed,
+            "changes": dict(run.changes),
+            "seconds": round(time.monotonic() - began, 1),
+            "steps": job.total_steps,
+            "torch": torch.__version__,
+        }
+        record.write_text(json.dumps(facts, indent=1) + "\n")
+    facts = json.loads(record.read_text())
+    return MadeMesh(run, path, facts["seconds"], facts["steps"])
+
+
+def _replace_at(config: Any, path: list[str], value: Any) -> Any:
+    if not hasattr(config, path[0]):
+        raise AttributeError(f"{type(config).__name__} has no {path[0]!r}")
+    inner = value if len(path) == 1 else _replace_at(getattr(config, path[0]), path[1:], value)
+    return dataclasses.replace(config, **{path[0]: inner})
