@@ -15,6 +15,7 @@ comparable, and words that its captions did not have are added to its tokenizer.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import platform
@@ -33,6 +34,7 @@ from backend.diffusion import EMBEDDED_FOLDER
 from backend.diffusion.prompts import with_article
 from backend.evaluation.classifier import WorldClassifier, load_classifier
 from tools.embedded_training.architecture import (
+    PICTURE_SIZES,
     caption_words,
     make_autoencoder,
     make_denoiser,
@@ -65,6 +67,7 @@ def main(
     classifier_steps: int = 2500,
     denoiser_steps: int = 20000,
     minutes: Annotated[float | None, typer.Option(help="Budget of time for the denoiser.")] = None,
+    size: Annotated[int, typer.Option(help="Height and width of the pictures, 64 or 128 pixels.")] = 64,
     batch_size: int = 32,
     learning_rate: Annotated[float, typer.Option(help="Of the denoiser, at its peak.")] = 1e-3,
     seed: int = 0,
@@ -81,12 +84,19 @@ def main(
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     target = torch.device(device)
+    if size not in PICTURE_SIZES:
+        raise SystemExit(f"--size must be one of {', '.join(map(str, PICTURE_SIZES))}, got {size}")
     render_judge_pictures(folder / "judge", judge_count, seed + 1000)
     shards, judge_shards = PictureShards(pictures), PictureShards(folder / "judge")
+    if shards.size != size:
+        raise SystemExit(
+            f"the pictures in {pictures} have {shards.size} pixels, not {size}; render others with: "
+            f"python -m tools.embedded_world --size {size} --dataset {pictures}-{size}/world.npz --count {len(shards)}"
+        )
 
     if start_from is None:
         tokenizer = make_tokenizer(caption_words())
-        autoencoder, denoiser, text_encoder = make_autoencoder(), make_denoiser(), make_text_encoder(tokenizer)
+        autoencoder, denoiser, text_encoder = make_autoencoder(size), make_denoiser(size), make_text_encoder(tokenizer)
         compute_encoder(autoencoder, shards, target)
     else:
         # The denoiser knows this code for pictures and no other.
@@ -97,6 +107,11 @@ def main(
         text_encoder = CLIPTextModel.from_pretrained(start_from, subfolder="text_encoder")
         text_encoder = teach_more_words(text_encoder, known, tokenizer)
         freeze_encoder(autoencoder)
+        if autoencoder.config.sample_size != size:
+            raise SystemExit(
+                f"{start_from} draws pictures of {autoencoder.config.sample_size} pixels; give --size "
+                f"{autoencoder.config.sample_size}, or leave out --from"
+            )
     autoencoder, denoiser, text_encoder = autoencoder.to(target), denoiser.to(target), text_encoder.to(target)
     classifier = WorldClassifier(list(SHAPE_NAMES), list(COLOUR_NAMES))
     if start_from is not None:
@@ -129,7 +144,7 @@ def main(
     shown += [f"a yellow chair, {word}" for word in ("oversaturated", "pixelated", "painting", "high quality, sharp")]
 
     def draw_samples(average: MovingAverage, step: int) -> None:
-        averaged = TextConditionedDenoiser(make_denoiser(), make_text_encoder(tokenizer)).to(target)
+        averaged = TextConditionedDenoiser(copy.deepcopy(denoiser), copy.deepcopy(text_encoder))
         average.copy_to(averaged)
         parts = Networks(autoencoder, averaged.denoiser, averaged.text_encoder, tokenizer)
         grid = folder / "samples" / f"step-{step:06d}.png"

@@ -20,6 +20,7 @@ from tools.embedded_training.architecture import (
     LATENT_CHANNELS,
     caption_words,
     make_autoencoder,
+    make_denoiser,
     make_text_encoder,
     make_tokenizer,
     teach_more_words,
@@ -124,6 +125,23 @@ def test_a_classifier_that_is_kept_is_measured_and_not_changed(tmp_path):
     assert record["step"] == 0
     assert record["kept"]["shape"] > 0.7  # 0.94 on 600 pictures with every flaw
     assert all(torch.equal(value, before[name]) for name, value in classifier.state_dict().items())
+
+
+def test_the_larger_networks_fit_each_other_and_the_package():
+    autoencoder, denoiser = make_autoencoder(128), make_denoiser(128)
+
+    with torch.no_grad():
+        latents = autoencoder.encode(torch.zeros(1, 3, 128, 128)).latent_dist.mean
+        predicted = denoiser(latents, torch.tensor([500]), torch.zeros(1, 48, 160)).sample
+        pictures = autoencoder.decode(predicted).sample
+
+    assert latents.shape == predicted.shape == (1, LATENT_CHANNELS, 16, 16)
+    assert pictures.shape == (1, 3, 128, 128)
+    in_half_precision = 2 * sum(p.numel() for p in (*autoencoder.parameters(), *denoiser.parameters()))
+    rest = sum(
+        path.stat().st_size for part in ("text_encoder", "classifier") for path in (EMBEDDED_FOLDER / part).iterdir()
+    )
+    assert in_half_precision + rest < 32e6
 
 
 def test_unknown_words_fall_apart_instead_of_failing():

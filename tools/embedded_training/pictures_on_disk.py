@@ -29,6 +29,11 @@ class PictureShards:
         self.shape_ids = torch.from_numpy(np.concatenate([shard["shape_ids"] for shard in shards])).long()
         self.colour_ids = torch.from_numpy(np.concatenate([shard["colour_ids"] for shard in shards])).long()
 
+    @property
+    def size(self) -> int:
+        """Height and width in pixels."""
+        return self.images.shape[1]
+
     def description(self) -> str:
         """Where the pictures come from: the record of the data set, and one hash over all shards in their order."""
         digest = hashlib.sha256()

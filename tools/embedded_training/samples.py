@@ -8,6 +8,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image, ImageDraw
 from torch import Tensor
+from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from backend.diffusion.prompts import with_article
@@ -69,7 +70,9 @@ def judge_samples(
         part = asked[start : start + batch_size]
         prompts = [with_article(f"{colour} {shape}") for colour, shape in part]
         with torch.no_grad():
-            shapes, colours = classifier(draw(networks, prompts, seed=seed + start))
+            pictures = draw(networks, prompts, seed=seed + start)
+            # The classifier learnt pictures of 64 pixels.
+            shapes, colours = classifier(functional.interpolate(pictures, 64, mode="area"))
         for (colour, shape), shape_id, colour_id in zip(part, shapes.argmax(1), colours.argmax(1), strict=True):
             right.append((classifier.shapes[shape_id] == shape, classifier.colours[colour_id] == colour))
 
