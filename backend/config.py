@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from backend.diffusion.prompts import AUTHORS_SOURCE_SUFFIX, QUALITY_SUFFIX, ViewWording
 from backend.errors import BadInput
+from backend.geometry.mesh_input import UpAxis
 from backend.losses.score_distillation import TimeWeighting
 from backend.render.backgrounds import BackgroundKind
 from backend.render.rasteriser import RasteriserChoice
 
 Quality = Literal["draft", "normal", "high"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
+Settings = TypeVar("Settings", bound="JobSettings")
 
 
 @dataclass(frozen=True)
@@ -93,16 +95,14 @@ class OptimisationConfig:
 
 
 @dataclass(frozen=True)
-class TextToMeshSettings:
-    """What the user asks for. None means: what suits the prior and the quality."""
+class JobSettings:
+    """What the user asks for in every task. None means: what suits the prior and the quality."""
 
     prompt: str
     prior: str = "embedded"
-    init_mesh: str | None = None
     quality: str = "normal"  # a Quality; what users give is checked below, with a sentence
     steps: int | None = None
     seed: int = 0
-    faces: int | None = None
     texture_size: int = 1024
     device: str = "auto"  # a DeviceChoice
     rasteriser: str = "auto"  # a RasteriserChoice
@@ -121,7 +121,6 @@ class TextToMeshSettings:
         _one_of("rasteriser", self.rasteriser, get_args(RasteriserChoice))
         _whole_number("steps", self.steps, 1, 1_000_000)
         _whole_number("seed", self.seed, 0, 2**63 - 1)
-        _whole_number("faces", self.faces, 100, 5_000_000)
         _whole_number("texture size", self.texture_size, 64, 8192)
         _number("guidance scale", self.guidance_scale, 0.0, 1000.0)
         _number("bridge start", self.bridge_start, 0.0, 1.0)
@@ -131,23 +130,25 @@ class TextToMeshSettings:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> TextToMeshSettings:
+    def from_json(cls: type[Settings], values: dict[str, Any]) -> Settings:
         """The reverse of `to_json`.
 
         Raises:
             BadInput: A field is unknown, missing, or has a value that is not allowed; the message names it.
         """
-        known = {each.name for each in dataclasses.fields(cls)}
-        unknown = sorted(values.keys() - known)
+        fields = dataclasses.fields(cls)
+        unknown = sorted(values.keys() - {each.name for each in fields})
         if unknown:
-            raise BadInput(f"unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}")
-        if "prompt" not in values:
-            raise BadInput("the setting 'prompt' is missing")
+            known = ", ".join(sorted(each.name for each in fields))
+            raise BadInput(f"unknown setting {unknown[0]!r}; known are {known}")
+        for each in fields:
+            if each.default is dataclasses.MISSING and each.name not in values:
+                raise BadInput(f"the setting {each.name!r} is missing")
         return cls(**values)
 
     def resolve(self) -> OptimisationConfig:
         """The configuration of every part: the defaults of the prior and the quality, then what the user chose."""
-        base = _embedded_defaults(self.quality) if self.prior == "embedded" else _large_model_defaults(self.quality)
+        base = self._defaults()
         chosen = {
             name: value
             for name in ("guidance_scale", "bridge_start", "source_suffix", "target_suffix")
@@ -155,6 +156,47 @@ class TextToMeshSettings:
         }
         distillation = dataclasses.replace(base.distillation, **chosen)
         return dataclasses.replace(base, steps=self.steps or base.steps, distillation=distillation)
+
+    def resolved_to_json(self) -> dict[str, Any]:
+        """What `resolve` gives, for the record."""
+        return dataclasses.asdict(self.resolve())
+
+    def _defaults(self) -> OptimisationConfig:
+        return _embedded_defaults(self.quality) if self.prior == "embedded" else _large_model_defaults(self.quality)
+
+
+@dataclass(frozen=True)
+class TextToMeshSettings(JobSettings):
+    """Text to mesh: a surface and its texture from a sentence."""
+
+    init_mesh: str | None = None
+    faces: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _whole_number("faces", self.faces, 100, 5_000_000)
+
+
+@dataclass(frozen=True)
+class TextureMeshSettings(JobSettings):
+    """A texture from a sentence, for a mesh that stays as it is."""
+
+    mesh: str = field(kw_only=True)
+    """The file."""
+    up: str = "y"  # an UpAxis: which axis of the file points upwards
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.mesh, str) or not self.mesh:
+            raise BadInput(f"the mesh must be the name of a file, such as mug.glb; got {self.mesh!r}")
+        _one_of("up", self.up, get_args(UpAxis))
+
+    def resolved_to_json(self) -> dict[str, Any]:
+        """Without the surface's configuration, of which nothing is used."""
+        return {name: value for name, value in super().resolved_to_json().items() if name != "surface"}
+
+    def _defaults(self) -> OptimisationConfig:
+        return _texture_defaults(super()._defaults(), self.quality, is_embedded=self.prior == "embedded")
 
 
 def _embedded_defaults(quality: str) -> OptimisationConfig:
@@ -199,6 +241,13 @@ def _large_model_defaults(quality: str) -> OptimisationConfig:
         surface=SurfaceConfig(resolutions=resolutions[quality]),
         views=ViewConfig(views=4, resolution=512),
     )
+
+
+def _texture_defaults(base: OptimisationConfig, quality: str, is_embedded: bool) -> OptimisationConfig:
+    """Those of text to mesh with fewer steps: only colours have to be found, and they come first there as well."""
+    steps = {"draft": 100, "normal": 250, "high": 600} if is_embedded else {"draft": 400, "normal": 2000, "high": 6000}
+    views = dataclasses.replace(base.views, textureless_share=0.0)  # without its texture there is nothing to learn
+    return dataclasses.replace(base, steps=steps[quality], views=views)
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

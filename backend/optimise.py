@@ -6,7 +6,7 @@ Cancelling is closing the generator, pausing is not asking for the next step.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,19 +19,15 @@ from backend.config import DistillationConfig, OptimisationConfig
 from backend.diffusion.prediction import add_noise
 from backend.diffusion.prior import DiffusionPrior
 from backend.diffusion.prompts import describe_view, join_prompt
-from backend.geometry.dmtet import DMTet, DMTetConfig, add_new_groups
-from backend.geometry.smoothness import laplacian_roughness, normal_consistency, sign_change_entropy
-from backend.geometry.surface_guard import SurfaceGuard, gradients_are_finite
-from backend.geometry.tetrahedral_grid import TetrahedralGrid
+from backend.geometry.dmtet import DMTet, add_new_groups
+from backend.geometry.surface_guard import gradients_are_finite
 from backend.geometry.triangle_mesh import TriangleMesh
 from backend.losses.score_distillation import bridge_gradient, loss_with_gradient, sds_gradient, time_weight
 from backend.render.backgrounds import sample_backgrounds
 from backend.render.rasteriser import Rasteriser
 from backend.render.renderer import FieldAppearance, RenderedViews, render_views
 from backend.render.shading import ShadingMode, sample_lighting
-
-InitialShape = Callable[[TetrahedralGrid], Tensor]
-"""Signed distances [side, side, side] at the vertices of a lattice; asked again when the lattice grows."""
+from backend.surfaces import DMTetSurface, FixedSurface, InitialShape, Surface
 
 
 @dataclass(frozen=True)
@@ -56,10 +52,10 @@ class Step:
 
 
 class MeshOptimisation:
-    """A DMTet surface and a texture field on their way to a prompt.
+    """A surface and a texture field on their way to a prompt.
 
     Args:
-        initial_shape: Where the surface starts.
+        shape: Where a DMTet surface starts; or a mesh, which stays as it is and gets its texture alone.
         seed: Of every random number in the loop.
     """
 
@@ -69,22 +65,29 @@ class MeshOptimisation:
         config: OptimisationConfig,
         prior: DiffusionPrior,
         rasteriser: Rasteriser,
-        initial_shape: InitialShape,
+        shape: InitialShape | TriangleMesh,
         seed: int,
     ) -> None:
         self.prompt, self.config, self.prior, self.rasteriser = prompt, config, prior, rasteriser
-        self._initial_shape = initial_shape
         self._step = 0
-        self._rate_factor = 1.0  # halved whenever the surface had to be put back
         self._generator = torch.Generator().manual_seed(seed)
-        self.dmtet = DMTet(DMTetConfig(resolution=self._resolution(0.0))).to(prior.device)
-        self.dmtet.initialise_from(initial_shape(self.dmtet.grid).to(prior.device))
+        self.surface: Surface = (
+            FixedSurface(shape.to(prior.device))
+            if isinstance(shape, TriangleMesh)
+            else DMTetSurface(shape, config.surface, prior.device)
+        )
         # Views of 64 pixels see no more than 64 cells a side.
         cells = (16, 32, 64) if config.views.resolution <= 128 else (16, 32, 64, 128, 256)
         texture_config = TextureFieldConfig(resolutions=cells)
         self.texture = TextureField(texture_config, torch.Generator().manual_seed(seed)).to(prior.device)
         self._renew_optimiser()
-        self._guard = SurfaceGuard(self.dmtet)
+
+    @property
+    def dmtet(self) -> DMTet:
+        """The lattice under a surface that is learnt. AttributeError for a mesh that stays as it is, which has none."""
+        if not isinstance(self.surface, DMTetSurface):
+            raise AttributeError("a fixed surface has no lattice")
+        return self.surface.dmtet
 
     @property
     def step(self) -> int:
@@ -99,7 +102,7 @@ class MeshOptimisation:
     def current_mesh(self) -> TriangleMesh:
         """The surface as it is, without gradients."""
         with torch.no_grad():
-            return self.dmtet.extract_mesh().detach()
+            return self.surface.extract_mesh().detach()
 
     @torch.no_grad()
     def render(self, cameras: CameraBatch, resolution: int, **options: Any) -> RenderedViews:
@@ -110,19 +113,19 @@ class MeshOptimisation:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and JSON-able facts from which `load_state` goes on as if nothing had been broken off."""
-        tensors = {f"dmtet.{name}": value for name, value in self.dmtet.state().items()}
+        tensors, metadata = self.surface.state()
         tensors |= {f"texture.{name}": value.detach().clone() for name, value in self.texture.state_dict().items()}
         for group in self._optimiser.param_groups:
             for index, parameter in enumerate(group["params"]):
                 for name, value in self._optimiser.state[parameter].items():
                     tensors[f"adam.{group['name']}.{index}.{name}"] = value.detach().clone()
         tensors["random"] = self._generator.get_state().clone()
-        return tensors, {"step": self._step, "rate_factor": self._rate_factor}
+        return tensors, {"step": self._step, **metadata}
 
     def load_state(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
         """Goes back to what `state` told. Shapes that do not fit raise ValueError."""
-        self._step, self._rate_factor = int(metadata["step"]), float(metadata["rate_factor"])
-        self.dmtet.load_state(_under("dmtet.", tensors))
+        self._step = int(metadata["step"])
+        self.surface.load_state(tensors, metadata, self._step)
         self.texture.load_state_dict(_under("texture.", tensors))
         self._renew_optimiser()
         for group in self._optimiser.param_groups:
@@ -135,15 +138,14 @@ class MeshOptimisation:
                         for name, value in saved.items()
                     }
         self._generator.set_state(tensors["random"].cpu())
-        self._guard.remember(self._step)
 
     def _make_step(self) -> Step:
         clock = _Clock()
         progress = self._step / self.config.steps
-        mesh = self.dmtet.extract_mesh()
+        mesh = self.surface.extract_mesh()
         notices = self._restore_if_broken(mesh) + self._grow(progress)
         if notices:  # the surface, or its lattice, is another one now
-            mesh = self.dmtet.extract_mesh()
+            mesh = self.surface.extract_mesh()
         clock.lap("surface")
 
         cameras, views = self._render_random_views(mesh)
@@ -163,7 +165,7 @@ class MeshOptimisation:
         torch.autograd.backward(outputs, gradients)
         clock.lap("backward")
 
-        if gradients_are_finite(self.dmtet) and gradients_are_finite(self.texture):
+        if self.surface.has_finite_gradients() and gradients_are_finite(self.texture):
             self._set_learning_rates(progress)
             self._optimiser.step()
             # Here as well as before the step, so that what is saved, shown or finished between two steps is good.
@@ -187,8 +189,14 @@ class MeshOptimisation:
 
     def _restore_if_broken(self, mesh: TriangleMesh) -> list[str]:
         """Puts the last good surface back where the present one, `mesh`, is empty or not finite, and says so."""
-        trouble = self._guard.inspect(self._step, mesh)
-        return [] if trouble is None else [self._slow_down(trouble.sentence)]
+        trouble = self.surface.restore_if_broken(self._step, mesh)
+        return [] if trouble is None else [self._slow_down(trouble)]
+
+    def _grow(self, progress: float) -> list[str]:
+        notices = self.surface.grow(self._step, progress)
+        if notices:
+            add_new_groups(self._optimiser, self._parameter_groups())
+        return notices
 
     def _render_random_views(self, mesh: TriangleMesh) -> tuple[CameraBatch, RenderedViews]:
         config = self.config.views
@@ -269,43 +277,20 @@ class MeshOptimisation:
         return timesteps.to(self.prior.device), (low, high)
 
     def _regularise(self, mesh: TriangleMesh, views: RenderedViews) -> dict[str, Tensor]:
-        config = self.config.surface
-        terms: tuple[tuple[str, float, Callable[[], Tensor]], ...] = (
-            ("area", config.area_weight, lambda: views.masks.mean()),
-            ("normal consistency", config.normal_consistency_weight, lambda: normal_consistency(mesh)),
-            ("laplacian", config.laplacian_weight, lambda: laplacian_roughness(mesh)),
-            ("sign change", config.sign_change_weight, lambda: sign_change_entropy(self.dmtet.signed_distances())),
-        )
-        return {name: weight * term() for name, weight, term in terms if weight > 0}
-
-    def _resolution(self, progress: float) -> int:
-        """Cells a side at this share of the job."""
-        return [cells for begin, cells in self.config.surface.resolutions if begin <= progress][-1]
-
-    def _grow(self, progress: float) -> list[str]:
-        wanted = self._resolution(progress)
-        if wanted <= self.dmtet.grid.resolution:
-            return []
-        # Sampled anew: a finer lattice sees more of an initial mesh than interpolation of the coarser one would.
-        shape = self._initial_shape(TetrahedralGrid(wanted, self.dmtet.grid.half_extent_metres))
-        self.dmtet.grow(wanted, shape.to(self.prior.device))
-        add_new_groups(self._optimiser, self._parameter_groups())
-        self._guard.remember(self._step)
-        return [f"the lattice grows to {wanted} cells a side"]
+        return self.surface.regularise(mesh, views.masks)
 
     def _set_learning_rates(self, progress: float) -> None:
         distillation = self.config.distillation
         factor = distillation.bridge_learning_rate_factor if progress >= distillation.bridge_start else 1.0
-        surface_rate = self.config.surface.learning_rate.at(progress) * self._rate_factor * factor
+        surface_rate = self.surface.learning_rate(progress) * factor
         texture_rate = self.config.texture_learning_rate.at(progress) * factor
         for group in self._optimiser.param_groups:
             group["lr"] = group["share"] * (texture_rate if group["name"].startswith("texture") else surface_rate)
 
     def _slow_down(self, reason: str) -> str:
-        """Halves the surface's rate and forgets the moments that led here."""
-        self._rate_factor *= 0.5
+        """Forgets the moments that led here; a surface that is learnt halves its rate."""
         self._renew_optimiser()
-        return f"{reason} The surface now moves at {self._rate_factor:.3g} of its rate."
+        return f"{reason} {self.surface.slow_down()}"
 
     def _renew_optimiser(self) -> None:
         # The authors' betas and epsilon, in 2D and in 3D.
@@ -313,7 +298,7 @@ class MeshOptimisation:
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """Groups that remember as `share` how fast they go relative to the rate of the surface or of the texture."""
-        surface = self.dmtet.parameter_groups(1.0)
+        surface = self.surface.parameter_groups()
         texture = [
             group | {"name": f"texture_{level}"} for level, group in enumerate(self.texture.parameter_groups(1.0))
         ]

@@ -21,7 +21,7 @@ from torch import Tensor
 from backend.appearance.material import Material
 from backend.geometry.decimate import decimate
 from backend.geometry.triangle_mesh import TriangleMesh
-from backend.geometry.unwrap import UnwrapConfig, unwrap, uv_overlap_fraction
+from backend.geometry.unwrap import UnwrapConfig, UnwrappedMesh, unwrap, uv_overlap_fraction
 from backend.render.rasteriser import Rasteriser, choose_rasteriser
 
 MaterialField = Callable[[Tensor], Material]
@@ -79,6 +79,18 @@ class FinishedMesh:
     name: str
     """What the object is called in files; the prompt."""
     report: FinishReport = field(compare=False)
+    file_positions: Float[Tensor, "vertices 3"] | None = None
+    """What is written as positions, for a mesh from a file that has coordinates of its own; `mesh` is what is seen."""
+    file_normals: Float[Tensor, "vertices 3"] | None = None
+    """What is written as normals; given together with `file_positions`."""
+
+    @property
+    def written_positions(self) -> Float[Tensor, "vertices 3"]:
+        return self.mesh.positions if self.file_positions is None else self.file_positions
+
+    @property
+    def written_normals(self) -> Float[Tensor, "vertices 3"]:
+        return self.normals if self.file_normals is None else self.file_normals
 
     @property
     def base_colour(self) -> Float[Tensor, "height width 3"]:
@@ -96,9 +108,11 @@ def finish_mesh(
     name: str = "mesh",
     unwrap_config: UnwrapConfig | None = None,
     unwrap_timeout_seconds: float = 20.0,
+    layout: Callable[[TriangleMesh], UnwrappedMesh] | None = None,
+    normals: Float[Tensor, "vertices 3"] | None = None,
     progress: Callable[[str], None] = lambda sentence: None,
 ) -> FinishedMesh:
-    """Decimates if asked to, unwraps and bakes.
+    """Decimates if asked to, unwraps unless there is a layout, and bakes.
 
     Args:
         mesh: The optimised surface, without floaters; not empty.
@@ -107,6 +121,8 @@ def finish_mesh(
         face_budget: None keeps all faces.
         texture_size: Texels a side.
         unwrap_timeout_seconds: For packing with xatlas, which has a fallback.
+        layout: Where the UVs come from, called with the mesh; None is `unwrap`.
+        normals: Unit normals of the mesh; None takes the mean of the faces around. Not for a mesh that is decimated.
         progress: Told what is being done.
     """
     clock = _PartClock()
@@ -120,9 +136,12 @@ def finish_mesh(
         mesh = decimation.mesh
         notes += decimation.notes
 
-    progress("unwrapping")
+    progress("unwrapping" if layout is None else "laying out the texture")
     with clock.part("unwrap"):
-        unwrapped = unwrap(mesh, texture_size, unwrap_timeout_seconds, unwrap_config)
+        if layout is None:
+            unwrapped = unwrap(mesh, texture_size, unwrap_timeout_seconds, unwrap_config)
+        else:
+            unwrapped = layout(mesh)
         overlap = uv_overlap_fraction(unwrapped.uv, unwrapped.faces, texture_size)
     notes += unwrapped.notes
 
@@ -140,7 +159,7 @@ def finish_mesh(
     report = FinishReport(
         clock.seconds, unwrapped.chart_count, unwrapped.packer, overlap, unwrapped.coverage, tuple(notes)
     )
-    normals = _safe_normals(mesh)[sources.long()]
+    normals = (_safe_normals(mesh) if normals is None else normals)[sources.long()]
     return FinishedMesh(split.to("cpu"), sources.cpu(), normals.cpu(), uv.cpu(), colours.cpu(), textures, name, report)
 
 

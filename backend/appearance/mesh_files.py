@@ -1,6 +1,7 @@
 """Finished meshes as files: GLB with PBR textures, OBJ with MTL and textures, PLY with vertex colours, STL.
 
-Positions are written as they are (Y up, metres, the front along +Z, as glTF has it). Files appear whole or not at all.
+Positions are written as they are: Y up, metres, the front along +Z, as glTF has it; or those of the file that the mesh
+came from. Files appear whole or not at all.
 """
 
 from __future__ import annotations
@@ -136,9 +137,9 @@ def _glb(finished: FinishedMesh, path: Path) -> dict[str, bytes]:
         metallicRoughnessTexture=_image(finished.textures.metallic_roughness),
     )
     mesh = trimesh.Trimesh(
-        vertices=finished.mesh.positions.numpy(),
+        vertices=finished.written_positions.numpy(),
         faces=finished.mesh.faces.numpy(),
-        vertex_normals=finished.normals.numpy(),
+        vertex_normals=finished.written_normals.numpy(),
         visual=TextureVisuals(uv=_flipped(finished.uv.numpy()), material=material),
         process=False,
     )
@@ -164,9 +165,9 @@ def _obj(finished: FinishedMesh, path: Path) -> dict[str, bytes]:
     roughness, metallic = textures.metallic_roughness[..., 1], textures.metallic_roughness[..., 2]
     images = {"base_colour": textures.base_colour, "roughness": roughness, "metallic": metallic}
     mesh = trimesh.Trimesh(
-        vertices=finished.mesh.positions.numpy(),
+        vertices=finished.written_positions.numpy(),
         faces=finished.mesh.faces.numpy(),
-        vertex_normals=finished.normals.numpy(),
+        vertex_normals=finished.written_normals.numpy(),
         visual=TextureVisuals(uv=_flipped(finished.uv.numpy()), material=PBRMaterial(name="baked")),
         process=False,
     )
@@ -244,9 +245,9 @@ def _merged(finished: FinishedMesh) -> tuple[trimesh.Trimesh, np.ndarray]:
     """The mesh as it was before seams doubled vertices, and for each of its vertices one of the doubled ones."""
     _, first, whole_vertex = np.unique(finished.source_vertices.numpy(), return_index=True, return_inverse=True)
     mesh = trimesh.Trimesh(
-        vertices=finished.mesh.positions.numpy()[first],
+        vertices=finished.written_positions.numpy()[first],
         faces=whole_vertex[finished.mesh.faces.numpy()],
-        vertex_normals=finished.normals.numpy()[first],
+        vertex_normals=finished.written_normals.numpy()[first],
         process=False,
     )
     return mesh, first

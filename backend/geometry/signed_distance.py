@@ -16,13 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from backend.errors import UnreadableMesh
+from backend.geometry.mesh_input import BALL_RADIUS_METRES, place_in_ball, read_mesh_input
 from backend.geometry.tetrahedral_grid import TetrahedralGrid, refine
-
-MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".off", ".ply", ".stl")
-MOST_FACES = 5_000_000
-MOST_BYTES = 2_000_000_000
-BALL_RADIUS_METRES = 0.9
 
 THIN_PART_CELLS = 0.75
 """Half the thickness that parts get which fall between the vertices of a lattice.
@@ -239,73 +234,8 @@ def load_initial_mesh(path: str | Path, radius_metres: float = BALL_RADIUS_METRE
     Raises:
         UnreadableMesh: The file is missing, of an unknown kind, damaged, empty, or holds no usable surface.
     """
-    path = Path(path)
-    if path.suffix.lower() not in MESH_SUFFIXES:
-        kind = f"{path.suffix!r} files" if path.suffix else "files without a suffix"
-        raise UnreadableMesh(f"cannot read {kind} as a mesh: {path}. Known: {', '.join(MESH_SUFFIXES)}")
-    vertices, faces = _read_scene(path)
-    if not np.isfinite(vertices).all():
-        count = int((~np.isfinite(vertices)).any(axis=1).sum())
-        raise UnreadableMesh(f"{path} has {count} vertices whose coordinates are not finite numbers")
-    if faces.min() < 0 or faces.max() >= len(vertices):
-        wrong = faces.min() if faces.min() < 0 else faces.max()
-        raise UnreadableMesh(f"{path}: faces point at vertex {wrong}, but there are only {len(vertices)}")
-
-    corners = vertices[np.unique(faces)]
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    extent = float((high - low).max())
-    if not 1e-30 < extent < 1e30:
-        raise UnreadableMesh(f"{path} is {extent:.3g} wide, which makes no object")
-    centre = low + (high - low) / 2
-    # First to a width of one, so that squares of very small or very large numbers stay numbers.
-    furthest = float(np.linalg.norm((corners - centre) / extent, axis=1).max())
-    scale = radius_metres / furthest / extent
-    vertices = (vertices - centre) * scale
-    a, b, c = (vertices[faces[:, corner]] for corner in range(3))
-    has_area = np.linalg.norm(np.cross(b - a, c - a), axis=1) > 1e-14
-    if not has_area.any():
-        raise UnreadableMesh(f"none of the {len(faces)} faces of {path} has an area")
-    used, faces = np.unique(faces[has_area], return_inverse=True)
-    x, y, z = (float(number) for number in centre)
-    return InitialMesh(vertices[used], faces.reshape(-1, 3), (x, y, z), scale)
-
-
-def _read_scene(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices [V, 3] and faces [F, 3] of everything in the file, at least one face."""
-    import trimesh
-
-    if not path.is_file():
-        raise UnreadableMesh(f"there is no file {path}")
-    size = path.stat().st_size
-    if size == 0:
-        raise UnreadableMesh(f"{path} is empty")
-    if size > MOST_BYTES:
-        raise UnreadableMesh(f"{path} has {size / 1e9:.1f} GB; at most {MOST_BYTES / 1e9:.0f} GB are read")
-    try:
-        # process=False: repairs would hide what the checks are looking for.
-        scene = trimesh.load_scene(str(path), process=False, skip_materials=True, allow_remote=False)
-    except Exception as error:  # each format fails in its own way, with IndexError, KeyError, struct.error...
-        raise UnreadableMesh(
-            f"{path} cannot be read as {path.suffix.lower()}: {error or type(error).__name__}"
-        ) from error
-
-    parts = []
-    for node in scene.graph.nodes_geometry:
-        transform, name = scene.graph[node]
-        part = scene.geometry[name]
-        if isinstance(part, trimesh.Trimesh) and len(part.faces):
-            parts.append((transform, part))
-    count = sum(len(part.faces) for _, part in parts)
-    if count == 0:
-        raise UnreadableMesh(f"{path} holds no faces")
-    if count > MOST_FACES:
-        raise UnreadableMesh(f"{path} has {count:,} faces; at most {MOST_FACES:,} are read. Decimate it first")
-    vertices, faces, first_vertex = [], [], 0
-    for transform, part in parts:
-        vertices.append(np.asarray(part.vertices, dtype=np.float64) @ transform[:3, :3].T + transform[:3, 3])
-        part_faces = np.asarray(part.faces, dtype=np.int64)
-        if np.linalg.det(transform[:3, :3]) < 0:
-            part_faces = part_faces[:, ::-1]  # a mirror turns faces over
-        faces.append(part_faces + first_vertex)
-        first_vertex += len(part.vertices)
-    return np.concatenate(vertices), np.concatenate(faces)
+    mesh = read_mesh_input(path)
+    placement = place_in_ball(mesh.vertices, radius_metres=radius_metres)
+    used, faces = np.unique(mesh.faces[mesh.has_area()], return_inverse=True)
+    vertices = placement.place(mesh.vertices[used])
+    return InitialMesh(vertices, faces.reshape(-1, 3), placement.centre, placement.scale)

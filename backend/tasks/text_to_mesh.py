@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from backend.appearance.bake import FinishedMesh, finish_mesh
-from backend.cameras import turntable_cameras
 from backend.config import OptimisationConfig, TextToMeshSettings
-from backend.diffusion.diffusers_prior import load_prior
-from backend.diffusion.prompts import join_prompt
-from backend.errors import BadInput, SketchbridgeError
+from backend.errors import SketchbridgeError
 from backend.geometry.components import remove_floaters
 from backend.geometry.signed_distance import load_initial_mesh, sphere
-from backend.geometry.tetrahedral_grid import TetrahedralGrid
 from backend.optimise import MeshOptimisation, Step
-from backend.render.rasteriser import choose_rasteriser
-from backend.render.shading import headlight
-
-SMALL_MACHINE_CORES = 4
+from backend.surfaces import InitialShape
+from backend.tasks.setting_up import preview_of, set_up
 
 
 class TextToMesh:
@@ -44,17 +35,11 @@ class TextToMesh:
         config: OptimisationConfig | None = None,
     ) -> None:
         self.settings = settings
-        self.config = config or settings.resolve()
-        self.device = choose_device(settings.device)
-        if self.device.type == "cpu":
-            use_few_threads()
-        initial_shape = self._initial_shape()
-        self.rasteriser = choose_rasteriser(self.device, settings.rasteriser)
-        self.prior = load_prior(settings.prior, self.device)
-        # Pictures of another size would only be scaled to the model's.
-        views = dataclasses.replace(self.config.views, resolution=self.prior.image_size)
-        self.config = dataclasses.replace(self.config, views=views)
-        self._tell_what_is_cut(notice)
+        config = config or settings.resolve()
+        initial_shape = _initial_shape(settings, config)  # first, as it is what may be wrong with the least to wait for
+        ready = set_up(settings, config, notice)
+        self.config, self.device = ready.config, ready.device
+        self.rasteriser, self.prior = ready.rasteriser, ready.prior
         self._optimisation = MeshOptimisation(
             settings.prompt, self.config, self.prior, self.rasteriser, initial_shape, settings.seed
         )
@@ -76,10 +61,8 @@ class TextToMesh:
         self._optimisation.load_state(tensors, metadata)
 
     def preview(self, view_count: int = 4, resolution: int = 256) -> UInt8[Tensor, "views height width 3"]:
-        """The surface as it is, from around, under a light that moves with the camera."""
-        cameras = turntable_cameras(view_count, first_azimuth_degrees=30.0, device=self.device)
-        views = self._optimisation.render(cameras, resolution, lighting=headlight(cameras))
-        return (views.images.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+        """See `setting_up.preview_of`."""
+        return preview_of(self._optimisation, view_count, resolution)
 
     def finish(self, progress: Callable[[str], None] = lambda sentence: None) -> FinishedMesh:
         """The surface so far without floaters, decimated if asked for, unwrapped, with its textures baked.
@@ -100,47 +83,9 @@ class TextToMesh:
             progress=progress,
         )
 
-    def _tell_what_is_cut(self, notice: Callable[[str], None]) -> None:
-        """Says what the model has no room for, once, for the shortest of its prompts that is too long."""
-        distillation = self.config.distillation
-        for suffix, which in (
-            ("", "the prompt"),
-            (distillation.target_suffix, "the prompt with the target words"),
-            (distillation.source_suffix, "the prompt with the source words"),
-        ):
-            cut = self.prior.cut_from_prompt(join_prompt(self.settings.prompt, "overhead view", suffix))
-            if cut:
-                notice(f"{which} is longer than this model reads; it ignores the end: {cut!r}")
-                return
 
-    def _initial_shape(self) -> Callable[[TetrahedralGrid], Tensor]:
-        if self.settings.init_mesh is None:
-            radius = self.config.surface.start_radius_metres
-            return lambda grid: sphere(grid.positions().view(-1, 3), radius).view(grid.side, grid.side, grid.side)
-        initial_mesh = load_initial_mesh(Path(self.settings.init_mesh))
-        return initial_mesh.signed_distances
-
-
-def use_few_threads() -> None:
-    """One torch thread on a small machine, unless OMP_NUM_THREADS says otherwise.
-
-    Two threads of a small network spend more time waiting for each other than they save, and on cores that are busy
-    with something else a step takes 10 to 50 times as long.
-    """
-    if "OMP_NUM_THREADS" not in os.environ and (os.cpu_count() or 1) <= SMALL_MACHINE_CORES:
-        torch.set_num_threads(1)
-
-
-def choose_device(choice: str) -> torch.device:
-    """The device for a setting: `auto` takes CUDA where there is a GPU.
-
-    Raises:
-        BadInput: CUDA was asked for by name and is not there.
-    """
-    if choice == "cuda" and not torch.cuda.is_available():
-        raise BadInput(
-            "--device cuda: torch sees no NVIDIA GPU here; use --device auto or cpu, or see: sketchbridge doctor"
-        )
-    if choice == "auto":
-        choice = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(choice)
+def _initial_shape(settings: TextToMeshSettings, config: OptimisationConfig) -> InitialShape:
+    if settings.init_mesh is not None:
+        return load_initial_mesh(Path(settings.init_mesh)).signed_distances
+    radius = config.surface.start_radius_metres
+    return lambda grid: sphere(grid.positions().view(-1, 3), radius).view(grid.side, grid.side, grid.side)

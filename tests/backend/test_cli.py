@@ -19,7 +19,17 @@ def help_of(*arguments):
     return " ".join(result.output.split())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["text", "--help"], ["--version"], ["text"], ["text", "x", "--bad"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["text", "--help"],
+        ["texture", "--help"],
+        ["--version"],
+        ["text"],
+        ["text", "x", "--bad"],
+    ],
+)
 def test_help_and_wrong_options_import_nothing_heavy(arguments):
     program = f"""
 import sys
@@ -49,6 +59,19 @@ def test_the_help_of_text_has_examples_and_every_option():
         assert f"--{option} " in shown
 
 
+def test_the_help_of_texture_has_examples_and_every_option():
+    shown = help_of("texture")
+
+    assert 'sketchbridge texture mug.glb "a red mug" -o red-mug.glb' in shown
+    assert "sketchbridge texture --resume runs/" in shown
+    options = (
+        "prior quality steps seed texture-size run-dir device rasteriser guidance-scale bridge-start source-suffix "
+        "target-suffix json resume output up"
+    )
+    for option in options.split():
+        assert f"--{option} " in shown
+
+
 def test_no_arguments_show_the_help():
     result = CliRunner().invoke(app, [])
 
@@ -71,8 +94,10 @@ def test_the_options_are_the_settings():
 
     from backend import cli, config
 
-    options = set(inspect.signature(cli.text).parameters)
-    assert {field.name for field in dataclasses.fields(config.TextToMeshSettings)} <= options
+    for command, settings in ((cli.text, config.TextToMeshSettings), (cli.texture, config.TextureMeshSettings)):
+        options = set(inspect.signature(command).parameters)
+        assert {field.name for field in dataclasses.fields(settings)} <= options
+    assert [up.value for up in cli.Up] == list(get_args(config.UpAxis))
     assert [quality.value for quality in cli.Quality] == list(get_args(config.Quality))
     assert [device.value for device in cli.Device] == list(get_args(config.DeviceChoice))
     assert [name.value for name in cli.RasteriserName] == list(get_args(config.RasteriserChoice))

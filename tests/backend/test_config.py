@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from backend.config import LinearRamp, TextToMeshSettings, _whole_number
+from backend.config import LinearRamp, TextToMeshSettings, TextureMeshSettings, _whole_number
 from backend.diffusion.prompts import AUTHORS_SOURCE_SUFFIX
 from backend.errors import BadInput
 
@@ -32,15 +32,39 @@ def test_bad_values_are_named_with_the_right_ones(field, value, message):
         TextToMeshSettings(**{"prompt": "a red mushroom", field: value})
 
 
+def test_a_texture_needs_a_mesh_and_an_axis_that_there_is():
+    with pytest.raises(BadInput, match="the setting 'mesh' is missing"):
+        TextureMeshSettings.from_json({"prompt": "a mug"})
+    with pytest.raises(BadInput, match=r"such as mug\.glb; got ''"):
+        TextureMeshSettings("a mug", mesh="")
+    with pytest.raises(BadInput, match="up must be one of y, z; got 'x'"):
+        TextureMeshSettings("a mug", mesh="mug.glb", up="x")
+    with pytest.raises(BadInput, match="seed must be from 0"):
+        TextureMeshSettings("a mug", mesh="mug.glb", seed=-1)
+
+
+@pytest.mark.parametrize("prior", ["embedded", "someone/model"])
+def test_a_texture_takes_fewer_steps_than_a_mesh_and_never_looks_at_the_shape_alone(prior):
+    texture = TextureMeshSettings("a mug", mesh="mug.glb", prior=prior).resolve()
+    whole = TextToMeshSettings("a mug", prior=prior).resolve()
+
+    assert texture.steps < whole.steps / 2
+    assert texture.views.textureless_share == 0
+    assert 0 < texture.views.albedo_share < 0.5
+    assert texture.distillation == whole.distillation
+
+
 def test_numbers_that_are_not_whole_are_refused():
     with pytest.raises(BadInput, match="steps must be a whole number"):
         _whole_number("steps", 2.5, 1, 10)
 
 
 def test_settings_survive_json():
-    settings = TextToMeshSettings("a red mushroom", seed=7, quality="draft", guidance_scale=12.5)
-
-    assert TextToMeshSettings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
+    for settings in (
+        TextToMeshSettings("a red mushroom", seed=7, quality="draft", guidance_scale=12.5),
+        TextureMeshSettings("a red mug", mesh="mug.glb", up="z"),
+    ):
+        assert type(settings).from_json(json.loads(json.dumps(settings.to_json()))) == settings
 
 
 def test_unknown_settings_are_refused_by_name():

@@ -6,7 +6,8 @@ import trimesh
 
 from backend.config import TextToMeshSettings
 from backend.errors import BadInput, MissingModel, SketchbridgeError, UnreadableMesh
-from backend.tasks.text_to_mesh import TextToMesh, choose_device
+from backend.tasks.setting_up import choose_device
+from backend.tasks.text_to_mesh import TextToMesh
 
 
 def settings(prompt="a red mushroom", **changes):

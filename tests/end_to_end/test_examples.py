@@ -41,6 +41,16 @@ def test_render_a_mesh(tmp_path):
     assert picture.getextrema()[0] < 200  # something darker than the white background
 
 
+def test_texture_a_mesh(tmp_path):
+    trimesh.creation.icosphere(2, radius=5.0).export(tmp_path / "ball.stl")
+
+    printed = run("03_texture_a_mesh.py", tmp_path, "ball.stl", "a red ball", "10")
+
+    assert "10/10 " in printed
+    assert trimesh.load(tmp_path / "textured.glb").bounds[1] == pytest.approx([5, 5, 5], abs=0.1)
+    assert Image.open(tmp_path / "textured.png").size == (4 * 256, 256)
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_examples_are_short_and_say_what_one_will_see(path):
     text = path.read_text()

@@ -10,8 +10,8 @@ from surface_facts import is_closed, volume
 from backend.errors import BadInput, UnreadableMesh
 from backend.geometry.components import face_components
 from backend.geometry.marching_tetrahedra import marching_tetrahedra
+from backend.geometry.mesh_input import MESH_SUFFIXES
 from backend.geometry.signed_distance import (
-    MESH_SUFFIXES,
     box,
     ellipsoid,
     load_initial_mesh,
@@ -342,7 +342,7 @@ def test_files_that_point_elsewhere_are_not_followed(tmp_path, address):
 
 
 def test_too_many_faces_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("backend.geometry.signed_distance.MOST_FACES", 11)
+    monkeypatch.setattr("backend.geometry.mesh_input.MOST_FACES", 11)
     trimesh.creation.box().export(tmp_path / "box.stl")
 
     with pytest.raises(UnreadableMesh, match="has 12 faces; at most 11 are read"):
