@@ -1,6 +1,8 @@
-# make demo   sets up and makes a textured mesh from a sentence: demo/mushroom.glb
-# make test   sets up and runs every check: style, types, import rules, tests
-# make bench  sets up and remakes the tables in benchmarks/results (takes a while)
+# make demo     sets up and makes a textured mesh from a sentence: demo/mushroom.glb
+# make gallery  sets up and makes a mesh of every shape, to look at in gallery/index.html (about an hour; it can be
+#               interrupted and goes on)
+# make test     sets up and runs every check: style, types, import rules, tests
+# make bench    sets up and remakes the tables in benchmarks/results (takes hours)
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +13,7 @@ BENCH_INSTALLED := $(VENV)/.bench-installed
 # Two torch threads that spin while they wait for each other make a step on busy cores 10 to 50 times slower.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test bench setup clean
+.PHONY: demo gallery test bench setup clean
 
 setup: $(INSTALLED)
 
@@ -33,6 +35,9 @@ demo: $(INSTALLED)
 	@cp "$$(ls -td demo/runs/*/ | head -n 1)report.html" demo/mushroom-report.html
 	@echo "Look at demo/mushroom.glb in Blender or any glTF viewer, demo/mushroom-turntable.gif, demo/mushroom-report.html"
 
+gallery: $(INSTALLED)
+	PYTHONPATH=. $(BIN)/python benchmarks/gallery.py
+
 test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,10 +45,14 @@ test: $(INSTALLED)
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto
 
+# Only what can be run is a benchmark, and the gallery is no measurement.
+NO_BENCHMARKS := gallery measuring mesh_runs prior_samples view_reader
+BENCHMARKS := $(filter-out $(NO_BENCHMARKS:%=benchmarks/%.py),$(wildcard benchmarks/*.py))
+
 bench: $(BENCH_INSTALLED)
-	failed=0; for benchmark in $(filter-out benchmarks/measuring.py benchmarks/mesh_runs.py,$(wildcard benchmarks/*.py)); do \
+	failed=0; for benchmark in $(BENCHMARKS); do \
 	    OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python $$benchmark --write || failed=1; \
 	done; exit $$failed
 
 clean:
-	rm -rf $(VENV) demo build
+	rm -rf $(VENV) demo gallery build
