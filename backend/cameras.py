@@ -61,6 +61,10 @@ class CameraBatch:
         matrices[:, 3, 3] = 1.0
         return matrices
 
+    def camera_to_world(self) -> Float[Tensor, "views 16"]:
+        """The matrices from camera to world, row by row: what a model that learns cameras is told."""
+        return torch.linalg.inv(self.view_matrices()).flatten(1)
+
     def projection_matrices(self, aspect: float = 1.0) -> Float[Tensor, "views 4 4"]:
         """Camera to clip space, with y turned over so that row 0 of an image is the top of the scene.
 

@@ -43,6 +43,16 @@ class RasteriserName(StrEnum):
     NVDIFFRAST = "nvdiffrast"
 
 
+class MethodName(StrEnum):
+    SDS = "sds"
+    NFSD = "nfsd"
+    CSD = "csd"
+    VSD = "vsd"
+    BRIDGE = "bridge"
+    FULL_BRIDGE = "full-bridge"
+    VSD_FULL_BRIDGE = "vsd-full-bridge"
+
+
 class Up(StrEnum):
     Y = "y"
     Z = "z"
@@ -83,6 +93,15 @@ PriorOption = Annotated[
         metavar="embedded|FOLDER|HUB_ID",
         help="The diffusion model: the small one that is shipped, a diffusers pipeline folder, or its id on the "
         "Hugging Face hub. Default: embedded.",
+        rich_help_panel="Model and method",
+    ),
+]
+MethodOption = Annotated[
+    MethodName | None,
+    typer.Option(
+        help="How the model's opinion becomes a gradient; docs/score_distillation.md has the formulas. Default: "
+        "bridge, which is SDS first and the two-prompt bridge at the end.",
+        show_default=False,
         rich_help_panel="Model and method",
     ),
 ]
@@ -200,6 +219,7 @@ def text(
     texture_size: TextureSizeOption = None,
     run_dir: RunDirOption = None,
     prior: PriorOption = None,
+    method: MethodOption = None,
     guidance_scale: GuidanceScaleOption = None,
     bridge_start: BridgeStartOption = None,
     source_suffix: SourceSuffixOption = None,
@@ -240,6 +260,7 @@ A second one stops at once.
         texture_size=texture_size,
         device=device,
         rasteriser=rasteriser,
+        method=method,
         guidance_scale=guidance_scale,
         bridge_start=bridge_start,
         source_suffix=source_suffix,
@@ -286,6 +307,7 @@ def texture(
     texture_size: TextureSizeOption = None,
     run_dir: RunDirOption = None,
     prior: PriorOption = None,
+    method: MethodOption = None,
     guidance_scale: GuidanceScaleOption = None,
     bridge_start: BridgeStartOption = None,
     source_suffix: SourceSuffixOption = None,
@@ -330,6 +352,7 @@ A second one stops at once.
         texture_size=texture_size,
         device=device,
         rasteriser=rasteriser,
+        method=method,
         guidance_scale=guidance_scale,
         bridge_start=bridge_start,
         source_suffix=source_suffix,

@@ -9,13 +9,26 @@ from typing import Any, Literal, TypeVar, get_args
 from backend.diffusion.prompts import AUTHORS_SOURCE_SUFFIX, QUALITY_SUFFIX, ViewWording
 from backend.errors import BadInput
 from backend.geometry.mesh_input import UpAxis
+from backend.losses import classifier_score, noise_free
 from backend.losses.score_distillation import TimeWeighting
 from backend.render.backgrounds import BackgroundKind
 from backend.render.rasteriser import RasteriserChoice
 
+Method = Literal["sds", "nfsd", "csd", "vsd", "dds", "bridge", "full-bridge", "vsd-full-bridge"]
+BridgeForm = Literal["inversion", "shared-noise"]
 Quality = Literal["draft", "normal", "high"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 Settings = TypeVar("Settings", bound="JobSettings")
+
+
+METHODS_FOR_MESHES = tuple(method for method in get_args(Method) if method != "dds")
+"""All but the one that edits pictures."""
+METHOD_DEFAULTS: dict[str, dict[str, Any]] = {
+    "nfsd": {"guidance_scale": 7.5},  # Katzir et al. 2023
+    "vsd": {"guidance_scale": 7.5},  # Wang et al. 2023
+    "vsd-full-bridge": {"guidance_scale": 7.5},
+}
+"""What a method wants, whatever the prior; the others take the prior's."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +54,7 @@ class LinearRamp:
 class DistillationConfig:
     """The losses that come from the diffusion model."""
 
+    method: Method = "bridge"
     guidance_scale: float = 100.0  # the authors' 3D configuration; diffusers' convention
     bridge_start: float = 0.8  # share of the steps; 20,000 of 25,000 in the authors' 3D configuration
     bridge_scale: float = 1.0  # stage_two_weight of the same; the guidance scale in their 2D code
@@ -48,6 +62,17 @@ class DistillationConfig:
     """The learning rates in stage two, relative to stage one. Under Adam the rate is what a weight would be."""
     source_suffix: str = AUTHORS_SOURCE_SUFFIX
     target_suffix: str = QUALITY_SUFFIX
+    negative_prompt: str = noise_free.NEGATIVE_PROMPT
+    """What NFSD takes for a picture out of the domain."""
+    csd_negative_suffix: str = ", " + classifier_score.NEGATIVE_PROMPT
+    csd_positive_weight: LinearRamp = LinearRamp(1.0, 1.0)  # the authors' code
+    """Times the guidance scale, which CSD itself does not have: only the ratio of the two weights is its own."""
+    csd_negative_weight: LinearRamp = LinearRamp(0.0, 1.0)  # their first stage; 1 to 0.5 in their refinement
+    adapter_rank: int = 4  # of the second model of variational methods; ProlificDreamer
+    adapter_learning_rate: float = 1e-4  # their 3D code; 3e-4 in the bridge's 2D code
+    bridge_form: BridgeForm = "inversion"
+    bridge_steps: int = 10
+    """Of the full bridge's ODE, each way."""
     view_wording: ViewWording = "coarse"  # DreamFusion, section 3.2
     time_weighting: TimeWeighting = "variance"  # stage one of both of the authors' codes
     bridge_time_weighting: TimeWeighting = "variance"  # as in their 2D code; their 3D code uses "uniform"
@@ -107,6 +132,7 @@ class JobSettings:
     device: str = "auto"  # a DeviceChoice
     rasteriser: str = "auto"  # a RasteriserChoice
     guidance_scale: float | None = None
+    method: str | None = None  # a Method
     bridge_start: float | None = None
     source_suffix: str | None = None
     target_suffix: str | None = None
@@ -117,6 +143,8 @@ class JobSettings:
         if len(self.prompt) > 2000:
             raise BadInput(f"the prompt has {len(self.prompt)} characters; at most 2000 are taken")
         _one_of("quality", self.quality, get_args(Quality))
+        if self.method is not None:
+            _one_of("method", self.method, METHODS_FOR_MESHES)
         _one_of("device", self.device, get_args(DeviceChoice))
         _one_of("rasteriser", self.rasteriser, get_args(RasteriserChoice))
         _whole_number("steps", self.steps, 1, 1_000_000)
@@ -149,9 +177,10 @@ class JobSettings:
     def resolve(self) -> OptimisationConfig:
         """The configuration of every part: the defaults of the prior and the quality, then what the user chose."""
         base = self._defaults()
-        chosen = {
+        chosen: dict[str, Any] = dict(METHOD_DEFAULTS.get(self.method or "", {}))
+        chosen |= {
             name: value
-            for name in ("guidance_scale", "bridge_start", "source_suffix", "target_suffix")
+            for name in ("method", "guidance_scale", "bridge_start", "source_suffix", "target_suffix")
             if (value := getattr(self, name)) is not None
         }
         distillation = dataclasses.replace(base.distillation, **chosen)

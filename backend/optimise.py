@@ -15,14 +15,14 @@ from torch import Tensor
 
 from backend.appearance.texture_field import TextureField, TextureFieldConfig
 from backend.cameras import CameraBatch, OrbitRange, sample_orbit_cameras
-from backend.config import DistillationConfig, OptimisationConfig
-from backend.diffusion.prediction import add_noise
+from backend.config import OptimisationConfig
 from backend.diffusion.prior import DiffusionPrior
-from backend.diffusion.prompts import describe_view, join_prompt
+from backend.diffusion.prompts import describe_view
+from backend.distillation import Distillation, Distilled
 from backend.geometry.dmtet import DMTet, add_new_groups
 from backend.geometry.surface_guard import gradients_are_finite
 from backend.geometry.triangle_mesh import TriangleMesh
-from backend.losses.score_distillation import bridge_gradient, loss_with_gradient, sds_gradient, time_weight
+from backend.losses.score_distillation import loss_with_gradient
 from backend.render.backgrounds import sample_backgrounds
 from backend.render.rasteriser import Rasteriser
 from backend.render.renderer import FieldAppearance, RenderedViews, render_views
@@ -38,7 +38,7 @@ class Step:
     """From 1."""
     total: int
     stage: str
-    """`SDS` or `bridge`."""
+    """Of the method: `SDS`, then `bridge`, unless another was chosen."""
     gradient_norm: float
     """Mean over the views of the norm of the gradient on the latents: the one number that tells of progress."""
     losses: dict[str, float]
@@ -71,6 +71,7 @@ class MeshOptimisation:
         self.prompt, self.config, self.prior, self.rasteriser = prompt, config, prior, rasteriser
         self._step = 0
         self._generator = torch.Generator().manual_seed(seed)
+        self._distillation = Distillation(prompt, config.distillation, prior, self._generator)
         self.surface: Surface = (
             FixedSurface(shape.to(prior.device))
             if isinstance(shape, TriangleMesh)
@@ -119,6 +120,7 @@ class MeshOptimisation:
             for index, parameter in enumerate(group["params"]):
                 for name, value in self._optimiser.state[parameter].items():
                     tensors[f"adam.{group['name']}.{index}.{name}"] = value.detach().clone()
+        tensors |= {f"distillation.{name}": value for name, value in self._distillation.state().items()}
         tensors["random"] = self._generator.get_state().clone()
         return tensors, {"step": self._step, **metadata}
 
@@ -127,6 +129,7 @@ class MeshOptimisation:
         self._step = int(metadata["step"])
         self.surface.load_state(tensors, metadata, self._step)
         self.texture.load_state_dict(_under("texture.", tensors))
+        self._distillation.load_state(_under("distillation.", tensors))
         self._renew_optimiser()
         for group in self._optimiser.param_groups:
             for index, parameter in enumerate(group["params"]):
@@ -153,7 +156,7 @@ class MeshOptimisation:
 
         # The graph is cut at the pictures, so that the prior's share of the time can be told from ours.
         pictures = views.images.detach().requires_grad_()
-        gradient_norm, timestep_range, stage = self._distil(pictures, cameras, progress)
+        gradient_norm, distilled = self._distil(pictures, cameras, progress)
         clock.lap("prior")
 
         losses = self._regularise(mesh, views)
@@ -178,11 +181,11 @@ class MeshOptimisation:
         return Step(
             number=self._step,
             total=self.config.steps,
-            stage=stage,
+            stage=distilled.stage,
             gradient_norm=gradient_norm,
             losses={name: value.item() for name, value in losses.items()},
             face_count=len(mesh.faces),
-            timestep_range=timestep_range,
+            timestep_range=distilled.timestep_range,
             notices=tuple(notices),
             seconds=clock.seconds,
         )
@@ -223,65 +226,27 @@ class MeshOptimisation:
         )
         return cameras, views
 
-    def _distil(self, pictures: Tensor, cameras: CameraBatch, progress: float) -> tuple[float, tuple[int, int], str]:
-        """Leaves the gradient of the diffusion model in `pictures.grad`."""
-        distillation = self.config.distillation
-        is_bridge = progress >= distillation.bridge_start
-        latents = self.prior.encode_images(pictures)
-        timesteps, timestep_range = self._sample_timesteps(len(latents), progress)
-        alphas_cumprod = self.prior.alphas_cumprod[timesteps]
-        noise = torch.randn(latents.shape, generator=self._generator).to(latents.device)
-        noisy = add_noise(latents.detach(), noise, alphas_cumprod)
-
-        first, second = self._prompts(cameras, distillation, is_bridge)
-        # Both branches in one call: twice the batch, half the launches.
-        embeddings = self.prior.embed_prompts(first + second)
-        predicted = self.prior.predict_noise(noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), embeddings)
-        first_noise, second_noise = predicted.chunk(2)
-        if is_bridge:
-            weight = time_weight(alphas_cumprod, distillation.bridge_time_weighting)
-            gradient = bridge_gradient(second_noise, first_noise, weight, distillation.bridge_scale)
-        else:
-            weight = time_weight(alphas_cumprod, distillation.time_weighting)
-            gradient = sds_gradient(first_noise, second_noise, noise, weight, distillation.guidance_scale)
-        gradient = torch.nan_to_num(gradient)  # half-precision networks overflow now and then; the authors do the same
-        loss_with_gradient(latents, gradient).backward()
-        norm = gradient.flatten(1).norm(dim=1).mean().item()
-        return norm, timestep_range, "bridge" if is_bridge else "SDS"
-
-    def _prompts(
-        self, cameras: CameraBatch, distillation: DistillationConfig, is_bridge: bool
-    ) -> tuple[list[str], list[str]]:
-        """(source, target) per view in the bridge, (empty, prompt) in SDS; view words in both of the bridge's."""
-        words = [
-            describe_view(azimuth, elevation, distillation.view_wording)
+    def _distil(self, pictures: Tensor, cameras: CameraBatch, progress: float) -> tuple[float, Distilled]:
+        """Leaves the gradient of the diffusion model in `pictures.grad`, and returns its mean norm."""
+        wording = self.config.distillation.view_wording
+        views = [
+            describe_view(azimuth, elevation, wording)
             for azimuth, elevation in zip(
                 cameras.azimuth_degrees.tolist(), cameras.elevation_degrees.tolist(), strict=True
             )
         ]
-        if not is_bridge:
-            return [""] * len(words), [join_prompt(self.prompt, view) for view in words]
-        return (
-            [join_prompt(self.prompt, view, distillation.source_suffix) for view in words],
-            [join_prompt(self.prompt, view, distillation.target_suffix) for view in words],
-        )
-
-    def _sample_timesteps(self, count: int, progress: float) -> tuple[Tensor, tuple[int, int]]:
-        """One timestep per view, stratified over the range, so that every step sees much and little noise."""
-        total = len(self.prior.alphas_cumprod)
-        low = int(self.config.distillation.lowest_noise.at(progress) * total)
-        high = max(low + 1, int(self.config.distillation.highest_noise.at(progress) * total))
-        strata = torch.randperm(count, generator=self._generator)
-        uniform = (strata + torch.rand(count, generator=self._generator)) / count
-        timesteps = (low + uniform * (high - low)).long().clamp(max=total - 1)
-        return timesteps.to(self.prior.device), (low, high)
+        latents = self.prior.encode_images(pictures)
+        distilled = self._distillation.gradient_of(latents, views, progress, cameras.camera_to_world())
+        loss_with_gradient(latents, distilled.gradient).backward()
+        return distilled.gradient.flatten(1).norm(dim=1).mean().item(), distilled
 
     def _regularise(self, mesh: TriangleMesh, views: RenderedViews) -> dict[str, Tensor]:
         return self.surface.regularise(mesh, views.masks)
 
     def _set_learning_rates(self, progress: float) -> None:
         distillation = self.config.distillation
-        factor = distillation.bridge_learning_rate_factor if progress >= distillation.bridge_start else 1.0
+        is_second_stage = self._distillation.is_second_stage(progress)
+        factor = distillation.bridge_learning_rate_factor if is_second_stage else 1.0
         surface_rate = self.surface.learning_rate(progress) * factor
         texture_rate = self.config.texture_learning_rate.at(progress) * factor
         for group in self._optimiser.param_groups:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from backend.diffusion import EMBEDDED_FOLDER
-from backend.diffusion.prediction import PREDICTION_KINDS, Latents, noise_of
+from backend.diffusion.prediction import PREDICTION_KINDS, noise_of
 from backend.diffusion.prior import Embeddings
 from backend.errors import BadInput, MissingModel
+from backend.noise_levels import Latents, NoiseLevels
 
 PIPELINE_FILE = "model_index.json"
 
@@ -48,15 +49,18 @@ class DiffusersPrior:
         self.name, self.device, self._dtype = name, device, dtype
         self._vae = pipeline.vae.to(device, dtype).eval().requires_grad_(False)
         skip_idle_residual_blocks(self._vae)
-        self._unet = pipeline.unet.to(device, dtype).eval().requires_grad_(False)
+        self.unet = pipeline.unet.to(device, dtype).eval().requires_grad_(False)
         self._text_encoder = pipeline.text_encoder.to(device, dtype).eval().requires_grad_(False)
         self._tokenizer = pipeline.tokenizer
-        self.alphas_cumprod = pipeline.scheduler.alphas_cumprod.to(device, torch.float32)
+        alphas_cumprod = pipeline.scheduler.alphas_cumprod.to(device, torch.float32)
+        self.noise_levels = NoiseLevels.variance_preserving(alphas_cumprod)
         self.prediction_kind = pipeline.scheduler.config.prediction_type
         if self.prediction_kind not in PREDICTION_KINDS:
             raise BadInput(f"{name} predicts {self.prediction_kind!r}; known kinds are {', '.join(PREDICTION_KINDS)}")
         shrink = 2 ** (len(self._vae.config.block_out_channels) - 1)
-        self.image_size = self._unet.config.sample_size * shrink
+        side = self.unet.config.sample_size
+        self.image_size = side * shrink
+        self.latent_shape = (self._vae.config.latent_channels, side, side)
         self.evaluations = 0
         self._embeddings: dict[str, Tensor] = {}
 
@@ -97,12 +101,16 @@ class DiffusersPrior:
     @torch.no_grad()
     def predict_noise(self, noisy: Latents, timesteps: Int[Tensor, "batch"], embeddings: Embeddings) -> Latents:
         self.evaluations += len(noisy)
-        output = self._unet(
+        alpha, sigma = self.noise_levels.at(timesteps)
+        return noise_of(self.run_unet(noisy, timesteps, embeddings), noisy, alpha, sigma, self.prediction_kind)
+
+    def run_unet(self, noisy: Latents, timesteps: Int[Tensor, "batch"], embeddings: Embeddings) -> Latents:
+        """What the network itself says, in its own kind of prediction; differentiable."""
+        output = self.unet(
             noisy.to(self._dtype), timesteps, encoder_hidden_states=embeddings.to(self._dtype), return_dict=False
         )[0].float()
         # Models that also learn the variance put it behind the prediction.
-        output = output[:, : noisy.shape[1]]
-        return noise_of(output, noisy, self.alphas_cumprod[timesteps], self.prediction_kind)
+        return output[:, : noisy.shape[1]]
 
 
 def skip_idle_residual_blocks(module: nn.Module) -> None:

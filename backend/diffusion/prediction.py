@@ -1,33 +1,27 @@
-"""From what a network predicts to noise and clean latents, for every kind of diffusion model.
+"""From what a network predicts to noise and back, for every kind of diffusion model.
 
-Written for x_t = alpha_t x_0 + sigma_t eps with alpha_t = sqrt(abar_t) and sigma_t = sqrt(1 - abar_t).
+Written for x_t = alpha_t x_0 + sigma_t eps; see `backend.noise_levels`.
 """
 
 from __future__ import annotations
 
 from typing import Literal, get_args
 
-from jaxtyping import Float
 from torch import Tensor
 
-PredictionKind = Literal["epsilon", "v_prediction", "sample"]
+from backend.noise_levels import Latents, PerSample
+
+PredictionKind = Literal["epsilon", "v_prediction", "sample", "flow"]
 PREDICTION_KINDS: tuple[str, ...] = get_args(PredictionKind)
 
-Latents = Float[Tensor, "batch channels height width"]
-PerSample = Float[Tensor, "batch"]
 
-
-def add_noise(latents: Latents, noise: Latents, alphas_cumprod: PerSample) -> Latents:
-    """x_t = sqrt(abar) x_0 + sqrt(1 - abar) eps, with one abar per sample."""
-    return _wide(alphas_cumprod.sqrt()) * latents + _wide((1 - alphas_cumprod).sqrt()) * noise
-
-
-def noise_of(output: Latents, noisy: Latents, alphas_cumprod: PerSample, kind: PredictionKind) -> Latents:
+def noise_of(output: Latents, noisy: Latents, alpha: PerSample, sigma: PerSample, kind: PredictionKind) -> Latents:
     """The noise that an output of the network stands for.
 
-    Velocity: v = alpha eps - sigma x_0 (Salimans and Ho 2022, appendix D), so eps = alpha v + sigma x_t.
+    Velocity: v = alpha eps - sigma x_0 with alpha^2 + sigma^2 = 1 (Salimans and Ho 2022, appendix D), so
+    eps = alpha v + sigma x_t. Flow: v = eps - x_0 with alpha + sigma = 1 (Lipman et al. 2023), so eps = x_t + alpha v.
     """
-    alpha, sigma = _wide(alphas_cumprod.sqrt()), _wide((1 - alphas_cumprod).sqrt())
+    alpha, sigma = _wide(alpha), _wide(sigma)
     match kind:
         case "epsilon":
             return output
@@ -35,13 +29,28 @@ def noise_of(output: Latents, noisy: Latents, alphas_cumprod: PerSample, kind: P
             return alpha * output + sigma * noisy
         case "sample":
             return (noisy - alpha * output) / sigma
+        case "flow":
+            return noisy + alpha * output
     raise ValueError(f"prediction kind must be one of {PREDICTION_KINDS}, got {kind!r}")
 
 
-def clean_of(noise: Latents, noisy: Latents, alphas_cumprod: PerSample) -> Latents:
+def target_of(clean: Latents, noise: Latents, alpha: PerSample, sigma: PerSample, kind: PredictionKind) -> Latents:
+    """What the network is trained to say of these clean latents with this noise; the reverse of `noise_of`."""
+    match kind:
+        case "epsilon":
+            return noise
+        case "v_prediction":
+            return _wide(alpha) * noise - _wide(sigma) * clean
+        case "sample":
+            return clean
+        case "flow":
+            return noise - clean
+    raise ValueError(f"prediction kind must be one of {PREDICTION_KINDS}, got {kind!r}")
+
+
+def clean_of(noise: Latents, noisy: Latents, alpha: PerSample, sigma: PerSample) -> Latents:
     """The clean latents that a noise prediction stands for: x_0 = (x_t - sigma eps) / alpha."""
-    alpha, sigma = _wide(alphas_cumprod.sqrt()), _wide((1 - alphas_cumprod).sqrt())
-    return (noisy - sigma * noise) / alpha
+    return (noisy - _wide(sigma) * noise) / _wide(alpha)
 
 
 def _wide(per_sample: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from backend.diffusion.prediction import Latents
+from backend.noise_levels import Latents, NoiseLevels
 
 Embeddings = Float[Tensor, "batch tokens embedding"]
 
@@ -20,8 +20,10 @@ class DiffusionPrior(Protocol):
     name: str
     image_size: int
     """Height and width of the pictures that the model was trained on, in pixels."""
-    alphas_cumprod: Float[Tensor, "timesteps"]
-    """abar_t for every training timestep."""
+    latent_shape: tuple[int, int, int]
+    """Channels, height and width of the latents of one picture."""
+    noise_levels: NoiseLevels
+    """alpha_t and sigma_t of every training timestep."""
     device: torch.device
     evaluations: int
     """How many samples the denoiser has seen so far; a loss's cost is counted with it."""

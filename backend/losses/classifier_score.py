@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from backend.losses.score_distillation import Latents, PerSample, bridge_gradient
+from backend.losses.score_distillation import bridge_gradient
+from backend.noise_levels import Latents, PerSample
 
 NEGATIVE_PROMPT = "oversaturated color, ugly, tiling, low quality, noisy"
 """The words of the authors' code (Yu et al. 2023)."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from backend.losses.score_distillation import Latents, PerSample, bridge_gradient, guided_noise
+from backend.losses.score_distillation import bridge_gradient, guided_noise
+from backend.noise_levels import Latents, PerSample
 
 
 def dds_gradient(

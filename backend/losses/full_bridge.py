@@ -7,33 +7,16 @@ models and flow matching alike. No gradient passes through the solver.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
-from backend.losses.score_distillation import Latents, PerSample
+from backend.noise_levels import CLEAN, Latents, NoiseLevels, PerSample
 
 Denoiser = Callable[[Latents, Int[Tensor, "batch"]], Latents]
 """The noise predicted in latents at one timestep per sample."""
-CLEAN = -1
-"""The timestep of a picture without noise: alpha = 1, sigma = 0."""
-
-
-@dataclass(frozen=True)
-class NoiseLevels:
-    """alpha_t and sigma_t of every training timestep."""
-
-    alphas: Float[Tensor, "timesteps"]
-    sigmas: Float[Tensor, "timesteps"]
-
-    def at(self, timesteps: Int[Tensor, "batch"]) -> tuple[PerSample, PerSample]:
-        """alpha and sigma of each sample; 1 and 0 at CLEAN."""
-        is_clean, index = timesteps == CLEAN, timesteps.clamp(min=0)
-        one, zero = self.alphas.new_ones(()), self.alphas.new_zeros(())
-        return torch.where(is_clean, one, self.alphas[index]), torch.where(is_clean, zero, self.sigmas[index])
 
 
 def ode_path(timesteps: Int[Tensor, "batch"], steps: int) -> Int[Tensor, "nodes batch"]:

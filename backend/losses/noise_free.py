@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from backend.losses.score_distillation import Latents, PerSample, bridge_gradient, guided_noise
+from backend.losses.score_distillation import bridge_gradient, guided_noise
+from backend.noise_levels import Latents, PerSample
 
 LOW_NOISE_BELOW = 200
 """Timesteps below which the unconditional prediction is taken for the domain alone (Katzir et al. 2023)."""

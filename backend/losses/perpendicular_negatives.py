@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from backend.losses.score_distillation import Latents
+from backend.noise_levels import Latents
 
 
 def perpendicular(of: Latents, to: Latents) -> Latents:

@@ -12,25 +12,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Latents = Float[Tensor, "batch channels height width"]
-PerSample = Float[Tensor, "batch"]
+from backend.noise_levels import Latents, PerSample
 
 TimeWeighting = Literal["variance", "uniform", "fantasia3d"]
 
 
-def time_weight(alphas_cumprod: PerSample, weighting: TimeWeighting = "variance") -> PerSample:
+def time_weight(alpha: PerSample, sigma: PerSample, weighting: TimeWeighting = "variance") -> PerSample:
     """w(t), one factor per sample.
 
-    `variance` is 1 - abar_t (DreamFusion; both stages of the bridge's 2D code), `uniform` is 1 (stage two of the
-    bridge's 3D code), `fantasia3d` is sqrt(abar_t) (1 - abar_t).
+    `variance` is sigma_t^2 = 1 - abar_t (DreamFusion; both stages of the bridge's 2D code), `uniform` is 1 (stage two
+    of the bridge's 3D code), `fantasia3d` is alpha_t sigma_t^2 = sqrt(abar_t) (1 - abar_t).
     """
     match weighting:
         case "variance":
-            return 1 - alphas_cumprod
+            return sigma.square()
         case "uniform":
-            return torch.ones_like(alphas_cumprod)
+            return torch.ones_like(sigma)
         case "fantasia3d":
-            return alphas_cumprod.sqrt() * (1 - alphas_cumprod)
+            return alpha * sigma.square()
     raise ValueError(f"time weighting must be one of {get_args(TimeWeighting)}, got {weighting!r}")
 
 

@@ -3,6 +3,7 @@
 import torch
 
 from backend.diffusion.prediction import noise_of
+from backend.noise_levels import NoiseLevels
 
 
 class ColourPrior:
@@ -13,11 +14,12 @@ class ColourPrior:
 
     name = "colours"
     image_size = 32
+    latent_shape = (3, 8, 8)
     prediction_kind = "sample"
 
     def __init__(self, colours=None):
         self.colours = {"": (0.5, 0.5, 0.5), **(colours or {})}
-        self.alphas_cumprod = torch.linspace(0.999, 0.01, 1000)
+        self.noise_levels = NoiseLevels.variance_preserving(torch.linspace(0.999, 0.01, 1000))
         self.device = torch.device("cpu")
         self.evaluations = 0
         self.calls = []
@@ -41,4 +43,4 @@ class ColourPrior:
         self.evaluations += len(noisy)
         self.calls.append(len(noisy))
         clean = embeddings[:, 0, :, None, None].expand_as(noisy)
-        return noise_of(clean, noisy, self.alphas_cumprod[timesteps], "sample")
+        return noise_of(clean, noisy, *self.noise_levels.at(timesteps), "sample")

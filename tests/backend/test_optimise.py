@@ -217,7 +217,7 @@ def test_timesteps_follow_their_ramps(progress):
     config = with_distillation(
         lowest_noise=LinearRamp(0.4, 0.1, 0.0, 0.5), highest_noise=LinearRamp(0.9, 0.5, 0.5, 1.0)
     )
-    timesteps, (low, high) = make(config)._sample_timesteps(500, progress)
+    timesteps, (low, high) = make(config)._distillation.sample_timesteps(500, progress)
 
     assert low == int(1000 * (0.4 - 0.3 * min(1.0, progress / 0.5)) + 1e-6)
     assert low <= timesteps.min() <= low + 20

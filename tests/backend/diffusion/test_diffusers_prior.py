@@ -95,14 +95,14 @@ def test_a_velocity_model_and_an_epsilon_model_differ_by_the_conversion(pipeline
     raw = epsilon.predict_noise(noisy, timesteps, embeddings)
 
     # eps = alpha v + sigma x_t (Salimans and Ho 2022, appendix D).
-    abar = prior.alphas_cumprod[timesteps][:, None, None, None]
+    abar = prior.noise_levels.alphas[timesteps].square()[:, None, None, None]
     torch.testing.assert_close(velocity_noise, abar.sqrt() * raw + (1 - abar).sqrt() * noisy, rtol=1e-4, atol=1e-5)
 
 
 def test_the_schedule_is_stable_diffusions(prior):
     # Linear in the square root of beta from 0.00085 to 0.012, 1000 steps.
-    assert prior.alphas_cumprod[500].item() == pytest.approx(0.276333, abs=1e-5)
-    assert prior.alphas_cumprod[980].item() == pytest.approx(0.005844, abs=1e-5)
+    assert prior.noise_levels.alphas[500].item() ** 2 == pytest.approx(0.276333, abs=1e-5)
+    assert prior.noise_levels.alphas[980].item() ** 2 == pytest.approx(0.005844, abs=1e-5)
 
 
 def test_each_sample_is_predicted_on_its_own(prior):

@@ -7,14 +7,13 @@ import torch
 from predictions import BATCHES, random_latents, wide
 
 from backend.losses.full_bridge import (
-    CLEAN,
-    NoiseLevels,
     bridge_by_inversion,
     bridge_by_shared_noise,
     ode_path,
     solve_ode,
 )
 from backend.losses.score_distillation import bridge_gradient
+from backend.noise_levels import CLEAN, NoiseLevels
 
 
 def stable_diffusion_levels():

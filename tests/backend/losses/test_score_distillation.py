@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from predictions import random_latents
 
 from backend.losses.score_distillation import (
     bridge_gradient,
@@ -10,10 +11,6 @@ from backend.losses.score_distillation import (
     sds_gradient,
     time_weight,
 )
-
-
-def random_latents(batch, count):
-    return torch.randn(count, batch, 4, 8, 8, generator=torch.Generator().manual_seed(batch))
 
 
 def test_each_view_has_its_own_weight():
@@ -77,15 +74,16 @@ def test_guidance_is_threestudios_scale_plus_one():
     [("variance", 0.723667), ("uniform", 1.0), ("fantasia3d", 0.38041)],
 )
 def test_time_weights_of_stable_diffusion(weighting, expected):
-    assert time_weight(torch.tensor([0.276333]), weighting).item() == pytest.approx(expected, abs=1e-5)
+    abar = torch.tensor([0.276333])
+    assert time_weight(abar.sqrt(), (1 - abar).sqrt(), weighting).item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_both_upstream_conventions_of_stage_two_can_be_had():
     target, source = random_latents(1, 2)
-    alphas_cumprod = torch.tensor([0.276333])
+    alpha, sigma = torch.tensor([0.276333]).sqrt(), torch.tensor([0.723667]).sqrt()
 
-    two_dimensional = bridge_gradient(target, source, time_weight(alphas_cumprod, "variance"), scale=40.0)
-    three_dimensional = bridge_gradient(target, source, time_weight(alphas_cumprod, "uniform"), scale=1.0)
+    two_dimensional = bridge_gradient(target, source, time_weight(alpha, sigma, "variance"), scale=40.0)
+    three_dimensional = bridge_gradient(target, source, time_weight(alpha, sigma, "uniform"), scale=1.0)
 
     # Read off the authors' two codes: they differ by the factor w(t) * s.
     torch.testing.assert_close(two_dimensional, 0.723667 * 40.0 * three_dimensional)
