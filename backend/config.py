@@ -74,6 +74,9 @@ class DistillationConfig:
     bridge_steps: int = 10
     """Of the full bridge's ODE, each way."""
     view_wording: ViewWording = "coarse"  # DreamFusion, section 3.2
+    perp_neg_weight: float = 0.0
+    """Of the opposite view as a negative prompt in SDS (Perp-Neg), against a second face on the back; below 0 to keep
+    away from it, 0 to leave it out. One more prediction per view."""
     time_weighting: TimeWeighting = "variance"  # stage one of both of the authors' codes
     bridge_time_weighting: TimeWeighting = "variance"  # as in their 2D code; their 3D code uses "uniform"
     lowest_noise: LinearRamp = LinearRamp(0.02, 0.02)  # DreamFusion, section 3.2; shares of the timesteps
@@ -106,6 +109,7 @@ class ViewConfig:
     background: BackgroundKind = "mixed"
     albedo_share: float = 0.25  # magic3d and DreamFusion: shaded with probability 0.75
     textureless_share: float = 0.1  # of the steps; only the shape is then seen
+    textureless_until: float = 0.0  # share of the job at its beginning in which nothing but the shape is seen
 
 
 @dataclass(frozen=True)

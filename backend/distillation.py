@@ -7,7 +7,7 @@ noisy latents; `backend.losses` has the formulas.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from backend.losses.classifier_score import csd_gradient
 from backend.losses.delta_denoising import dds_gradient
 from backend.losses.full_bridge import Denoiser, bridge_by_inversion, bridge_by_shared_noise
 from backend.losses.noise_free import nfsd_gradient
+from backend.losses.perpendicular_negatives import perp_neg_noise
 from backend.losses.score_distillation import bridge_gradient, guided_noise, sds_gradient, time_weight
 from backend.losses.variational import vsd_gradient
 from backend.noise_levels import Latents, PerSample
@@ -42,6 +43,8 @@ class NoisyLatents:
     sigma: PerSample
     views: list[str]
     """What each sample's prompt says of its camera; empty strings in 2D."""
+    opposite_views: list[str] | None
+    """The same for the cameras on the other side."""
     cameras: Cameras | None
     progress: float
 
@@ -106,7 +109,12 @@ class Distillation:
         return _STAGES[self.config.method][1] is not None and progress >= self.config.bridge_start
 
     def gradient_of(
-        self, latents: Latents, views: list[str], progress: float, cameras: Cameras | None = None
+        self,
+        latents: Latents,
+        views: list[str],
+        progress: float,
+        cameras: Cameras | None = None,
+        opposite_views: list[str] | None = None,
     ) -> Distilled:
         """The gradient of the method at this share of the job.
 
@@ -115,8 +123,10 @@ class Distillation:
             views: One description of the camera per sample, as `describe_view` gives it; empty in 2D.
             progress: In [0, 1).
             cameras: Camera-to-world matrices, for a second model that learns them.
+            opposite_views: As `views`, of the cameras on the other side; for Perp-Neg.
         """
-        noisy, timestep_range = self._add_noise(latents.detach(), views, progress, cameras)
+        noisy, timestep_range = self._add_noise(latents.detach(), progress)
+        noisy = replace(noisy, views=views, opposite_views=opposite_views, cameras=cameras)
         name, method = self._stage(progress)
         # Half-precision networks overflow now and then; the authors do the same.
         gradient = torch.nan_to_num(method(self, noisy))
@@ -125,9 +135,18 @@ class Distillation:
     # --- Methods: noisy latents to a gradient ------------------------------------------------------------------------
 
     def _sds(self, noisy: NoisyLatents) -> Latents:
+        if self.config.perp_neg_weight != 0 and noisy.opposite_views is not None:
+            return self._sds_with_perp_neg(noisy, noisy.opposite_views)
         unconditional, conditional = self._predict(noisy, self._empty(noisy), self._prompts(noisy))
         weight = self._weight(noisy)
         return sds_gradient(unconditional, conditional, noisy.noise, weight, self.config.guidance_scale)
+
+    def _sds_with_perp_neg(self, noisy: NoisyLatents, opposite_views: list[str]) -> Latents:
+        opposite = self._prompts(replace(noisy, views=opposite_views))
+        unconditional, conditional, negative = self._predict(noisy, self._empty(noisy), self._prompts(noisy), opposite)
+        weights = torch.full_like(noisy.alpha, self.config.perp_neg_weight)[None]
+        guided = perp_neg_noise(unconditional, conditional, negative[None], weights, self.config.guidance_scale)
+        return bridge_gradient(guided, noisy.noise, self._weight(noisy))
 
     def _bridge(self, noisy: NoisyLatents) -> Latents:
         source, target = self._predict(
@@ -258,15 +277,17 @@ class Distillation:
         rank, rate = self.config.adapter_rank, self.config.adapter_learning_rate
         return CurrentModel(self.prior, self._generator, rank, rate)
 
-    def _add_noise(
-        self, latents: Latents, views: list[str], progress: float, cameras: Cameras | None
-    ) -> tuple[NoisyLatents, tuple[int, int]]:
+    def _add_noise(self, latents: Latents, progress: float) -> tuple[NoisyLatents, tuple[int, int]]:
         timesteps, timestep_range = self.sample_timesteps(len(latents), progress)
         levels = self.prior.noise_levels
         alpha, sigma = levels.at(timesteps)
         noise = torch.randn(latents.shape, generator=self._generator).to(latents.device)
         noisy = levels.add_noise(latents, noise, timesteps)
-        return NoisyLatents(latents, noise, noisy, timesteps, alpha, sigma, views, cameras, progress), timestep_range
+        unseen = [""] * len(latents)
+        return (
+            NoisyLatents(latents, noise, noisy, timesteps, alpha, sigma, unseen, None, None, progress),
+            timestep_range,
+        )
 
     def sample_timesteps(self, count: int, progress: float) -> tuple[Int[Tensor, "batch"], tuple[int, int]]:
         """One timestep per sample, and the range they are from at this moment.

@@ -151,7 +151,7 @@ class MeshOptimisation:
             mesh = self.surface.extract_mesh()
         clock.lap("surface")
 
-        cameras, views = self._render_random_views(mesh)
+        cameras, views = self._render_random_views(mesh, progress)
         clock.lap("render")
 
         # The graph is cut at the pictures, so that the prior's share of the time can be told from ours.
@@ -201,14 +201,14 @@ class MeshOptimisation:
             add_new_groups(self._optimiser, self._parameter_groups())
         return notices
 
-    def _render_random_views(self, mesh: TriangleMesh) -> tuple[CameraBatch, RenderedViews]:
+    def _render_random_views(self, mesh: TriangleMesh, progress: float) -> tuple[CameraBatch, RenderedViews]:
         config = self.config.views
         device = self.prior.device
         orbit = OrbitRange(elevation_degrees=config.elevation_degrees)
         cameras = sample_orbit_cameras(config.views, self._generator, orbit, device)
         chance = torch.rand((), generator=self._generator).item()
         mode: ShadingMode = "lit"
-        if chance < config.textureless_share:
+        if chance < config.textureless_share or progress < config.textureless_until:
             mode = "textureless"
         elif chance < config.textureless_share + config.albedo_share:
             mode = "albedo"
@@ -228,17 +228,22 @@ class MeshOptimisation:
 
     def _distil(self, pictures: Tensor, cameras: CameraBatch, progress: float) -> tuple[float, Distilled]:
         """Leaves the gradient of the diffusion model in `pictures.grad`, and returns its mean norm."""
-        wording = self.config.distillation.view_wording
-        views = [
-            describe_view(azimuth, elevation, wording)
-            for azimuth, elevation in zip(
-                cameras.azimuth_degrees.tolist(), cameras.elevation_degrees.tolist(), strict=True
-            )
-        ]
         latents = self.prior.encode_images(pictures)
-        distilled = self._distillation.gradient_of(latents, views, progress, cameras.camera_to_world())
+        distilled = self._distillation.gradient_of(
+            latents,
+            self._describe(cameras),
+            progress,
+            cameras.camera_to_world(),
+            opposite_views=self._describe(cameras, turned_degrees=180.0),
+        )
         loss_with_gradient(latents, distilled.gradient).backward()
         return distilled.gradient.flatten(1).norm(dim=1).mean().item(), distilled
+
+    def _describe(self, cameras: CameraBatch, turned_degrees: float = 0.0) -> list[str]:
+        """What a prompt says of each camera, or of one that stands so much further around."""
+        wording = self.config.distillation.view_wording
+        angles = zip(cameras.azimuth_degrees.tolist(), cameras.elevation_degrees.tolist(), strict=True)
+        return [describe_view(azimuth + turned_degrees, elevation, wording) for azimuth, elevation in angles]
 
     def _regularise(self, mesh: TriangleMesh, views: RenderedViews) -> dict[str, Tensor]:
         return self.surface.regularise(mesh, views.masks)

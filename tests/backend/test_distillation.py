@@ -80,6 +80,21 @@ def test_vsd_that_has_learnt_nothing_takes_the_models_own_prediction_for_the_sou
 
 
 @pytest.mark.parametrize("batch", BATCHES)
+def test_perp_neg_turns_sds_away_from_the_opposite_view_and_not_from_its_own(prior, batch):
+    def gradient(weight, opposite):
+        settings = config(method="sds", perp_neg_weight=weight)
+        distillation = Distillation("a mug", settings, prior, torch.Generator().manual_seed(0))
+        views = ["front view"] * batch
+        return distillation.gradient_of(latents_of(batch), views, 0.1, opposite_views=[opposite] * batch).gradient
+
+    plain = gradient(0.0, "back view")
+
+    # A view that is its own opposite has nothing perpendicular to itself.
+    torch.testing.assert_close(gradient(-2.0, "front view"), plain, rtol=1e-2, atol=5e-3)
+    assert (gradient(-2.0, "back view") - plain).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("batch", BATCHES)
 def test_an_edit_of_a_picture_into_itself_is_nothing(prior, batch):
     reference = Reference(latents_of(batch), "a mug")
     distillation = Distillation("a mug", config(method="dds"), prior, torch.Generator(), reference=reference)

@@ -7,6 +7,7 @@ import torch
 from colour_prior import ColourPrior
 from golden_files import assert_like_golden_numbers
 
+from backend import optimise
 from backend.cameras import turntable_cameras
 from backend.config import DistillationConfig, LinearRamp, OptimisationConfig, SurfaceConfig, ViewConfig
 from backend.geometry.signed_distance import sphere
@@ -210,6 +211,34 @@ def test_a_surface_that_an_update_breaks_is_good_again_before_anyone_sees_it(mon
 
     assert any("went back" in notice for notice in notices[broken_step])
     assert len(notices) == 20
+
+
+def test_only_the_shape_is_seen_at_first_where_that_is_asked_for(monkeypatch):
+    config = dataclasses.replace(CONFIG, views=dataclasses.replace(CONFIG.views, textureless_until=0.5))
+    modes = []
+    sample_lighting = optimise.sample_lighting
+
+    def remember(cameras, generator, mode):
+        modes.append(mode)
+        return sample_lighting(cameras, generator, mode)
+
+    monkeypatch.setattr(optimise, "sample_lighting", remember)
+    list(make(config).steps())
+
+    assert modes == ["textureless"] * 10 + ["albedo"] * 10
+
+
+def test_perp_neg_is_told_the_words_of_the_other_side():
+    prior = ColourPrior()
+    list(make(with_distillation(perp_neg_weight=-1.0), prior).steps())
+
+    assert prior.calls == [6] * 20  # 2 views, 3 prompts
+    views = [prompts[2:4] for prompts in prior.asked_prompts]
+    opposite = [prompts[4:] for prompts in prior.asked_prompts]
+    assert any("front view" in pair[0] for pair in views)
+    for pair, other in zip(views, opposite, strict=True):
+        for one, across in zip(pair, other, strict=True):
+            assert ("front view" in one) == ("back view" in across)
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.25, 0.5, 0.99])

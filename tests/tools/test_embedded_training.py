@@ -25,6 +25,7 @@ from tools.embedded_training.architecture import (
     make_tokenizer,
     teach_more_words,
 )
+from tools.embedded_training.denoiser import caption_weights
 from tools.embedded_training.judge import keep_classifier, render_judge_pictures
 from tools.embedded_training.patch_pca import blocks_to_channels, principal_components, write_components_into_encoder
 from tools.embedded_training.pictures_on_disk import PictureShards
@@ -144,6 +145,21 @@ def test_the_larger_networks_fit_each_other_and_the_package():
     assert in_half_precision + rest < 32e6
 
 
+def test_pictures_come_up_by_what_their_captions_say():
+    weights = caption_weights(
+        [
+            "a red mug, front right view, eye level",
+            "a red mug",
+            "a red mug, back view, eye level, grainy",
+            "a red mug, foggy",
+            "a red mug, painting",
+            "a red mug, overhead view, detailed, sharp",
+        ]
+    )
+
+    assert weights.tolist() == [6, 2, 3, 1, 1, 2]
+
+
 def test_unknown_words_fall_apart_instead_of_failing():
     tokenizer = make_tokenizer(["red"])
 
@@ -157,7 +173,7 @@ def test_a_stage_goes_on_from_its_checkpoint_as_if_unbroken(tmp_path):
         torch.manual_seed(0)
         module = nn.Linear(4, 2)
         average, record = train_stage(
-            "line", module, lambda i: (module(inputs[i]) - wanted[i]).square().mean(), 32,
+            "line", module, lambda i: (module(inputs[i]) - wanted[i]).square().mean(), torch.ones(32),
             StageSettings(steps, 8, 0.05, warm_up_steps=1), checkpoint,
         )  # fmt: skip
         return module, average, record
@@ -176,7 +192,7 @@ def test_a_stage_goes_on_from_its_checkpoint_as_if_unbroken(tmp_path):
     module = nn.Linear(4, 2)
     settings = StageSettings(20, 8, 0.05, warm_up_steps=1, seconds_between_checkpoints=-1.0)
     with pytest.raises(KeyboardInterrupt):
-        train_stage("line", module, stop_after_ten, 32, settings, tmp_path / "broken.safetensors")
+        train_stage("line", module, stop_after_ten, torch.ones(32), settings, tmp_path / "broken.safetensors")
     resumed, resumed_average, record = train(20, tmp_path / "broken.safetensors")
 
     assert record["step"] == 20

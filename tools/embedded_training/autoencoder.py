@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from backend.diffusion.diffusers_prior import skip_idle_residual_blocks
 from tools.embedded_training.patch_pca import write_components_into_encoder
 from tools.embedded_training.pictures_on_disk import PictureShards
 from tools.embedded_training.stage import StageSettings, mixed_precision, train_stage
@@ -60,7 +62,12 @@ def train_decoder(
         return reconstruction_loss(restored.float(), batch)
 
     average, record = train_stage(
-        "decoder", autoencoder.decoder, loss_of_batch, len(pictures), settings, folder / "decoder.safetensors"
+        "decoder",
+        autoencoder.decoder,
+        loss_of_batch,
+        torch.ones(len(pictures)),
+        settings,
+        folder / "decoder.safetensors",
     )
     average.copy_to(autoencoder.decoder)
     some = torch.arange(0, len(pictures), max(1, len(pictures) // 1000))
@@ -74,6 +81,8 @@ def encode_pictures(
     autoencoder: AutoencoderKL, pictures: PictureShards, indices: Tensor, device: torch.device, batch_size: int = 64
 ) -> Tensor:
     """Means of the latents of the pictures, unscaled: [pictures, channels, height, width] in half precision."""
+    autoencoder = copy.deepcopy(autoencoder)  # what is saved keeps its blocks
+    skip_idle_residual_blocks(autoencoder)
     latents = []
     for part in indices.split(batch_size):
         with mixed_precision(device):

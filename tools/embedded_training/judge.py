@@ -68,7 +68,12 @@ def train_classifier(
 
     classifier.train()
     _, record = train_stage(
-        "classifier", classifier, loss_of_batch, len(training_indices), settings, folder / "classifier.safetensors"
+        "classifier",
+        classifier,
+        loss_of_batch,
+        torch.ones(len(training_indices)),
+        settings,
+        folder / "classifier.safetensors",
     )
     classifier.eval()
     record["held_back"] = classify_accuracy(classifier, pictures, held_back.nonzero()[:, 0], device)

@@ -52,7 +52,7 @@ def train_stage(
     name: str,
     module: nn.Module,
     loss_of_batch: Callable[[Tensor], Tensor],
-    picture_count: int,
+    picture_weights: Tensor,
     settings: StageSettings,
     checkpoint: Path,
     on_checkpoint: Callable[[MovingAverage, int], None] = lambda average, step: None,
@@ -61,6 +61,7 @@ def train_stage(
 
     Args:
         loss_of_batch: From the indices of the batch's pictures to a scalar.
+        picture_weights: How often each picture comes up, relative to the others [pictures].
         on_checkpoint: Called with the moving average at each checkpoint, to draw samples.
 
     Returns:
@@ -89,7 +90,7 @@ def train_stage(
             began = time.monotonic()
             for group in optimiser.param_groups:
                 group["lr"] = settings.learning_rate(record["step"], record["seconds"])
-            indices = torch.randint(picture_count, (settings.batch_size,))
+            indices = torch.multinomial(picture_weights, settings.batch_size, replacement=True)
             loss = loss_of_batch(indices)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
