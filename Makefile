@@ -1,6 +1,7 @@
 # make demo     sets up and makes a textured mesh from a sentence: demo/mushroom.glb
 # make gallery  sets up and makes a mesh of every shape, to look at in gallery/index.html (about an hour; it can be
 #               interrupted and goes on)
+# make recipes  sets up and studies which settings make good meshes: docs/recipes.md (hours; goes on where it was)
 # make test     sets up and runs every check: style, types, import rules, tests
 # make bench    sets up and remakes the tables in benchmarks/results (takes hours)
 
@@ -13,7 +14,7 @@ BENCH_INSTALLED := $(VENV)/.bench-installed
 # Two torch threads that spin while they wait for each other make a step on busy cores 10 to 50 times slower.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo gallery test bench setup clean
+.PHONY: demo gallery recipes test bench setup clean
 
 setup: $(INSTALLED)
 
@@ -38,6 +39,9 @@ demo: $(INSTALLED)
 gallery: $(INSTALLED)
 	PYTHONPATH=. $(BIN)/python benchmarks/gallery.py
 
+recipes: $(INSTALLED)
+	PYTHONPATH=. $(BIN)/python benchmarks/recipes.py --write
+
 test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -45,8 +49,8 @@ test: $(INSTALLED)
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto
 
-# Only what can be run is a benchmark, and the gallery is no measurement.
-NO_BENCHMARKS := gallery measuring mesh_runs prior_samples view_reader
+# Only what can be run is a benchmark; the gallery is no measurement, and the study of recipes writes to docs.
+NO_BENCHMARKS := gallery recipes measuring mesh_runs prior_samples view_reader
 BENCHMARKS := $(filter-out $(NO_BENCHMARKS:%=benchmarks/%.py),$(wildcard benchmarks/*.py))
 
 bench: $(BENCH_INSTALLED)
