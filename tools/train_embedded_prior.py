@@ -88,6 +88,8 @@ def main(
         raise SystemExit(f"--size must be one of {', '.join(map(str, PICTURE_SIZES))}, got {size}")
     render_judge_pictures(folder / "judge", judge_count, seed + 1000)
     shards, judge_shards = PictureShards(pictures), PictureShards(folder / "judge")
+    if shards.coverage is None:
+        raise SystemExit(f"the pictures in {pictures} do not tell what the object covers; render them anew")
     if shards.size != size:
         raise SystemExit(
             f"the pictures in {pictures} have {shards.size} pixels, not {size}; render others with: "
@@ -155,6 +157,7 @@ def main(
         networks,
         tokenizer,
         latents,
+        shards.coverage[wanted],
         shards.captions,
         StageSettings(
             max(1, denoiser_steps * scale), batch_size, learning_rate, seconds_between_checkpoints=400, minutes=minutes

@@ -25,7 +25,7 @@ from tools.embedded_training.architecture import (
     make_tokenizer,
     teach_more_words,
 )
-from tools.embedded_training.denoiser import caption_weights
+from tools.embedded_training.denoiser import caption_weights, loss_weights
 from tools.embedded_training.judge import keep_classifier, render_judge_pictures
 from tools.embedded_training.patch_pca import blocks_to_channels, principal_components, write_components_into_encoder
 from tools.embedded_training.pictures_on_disk import PictureShards
@@ -154,10 +154,23 @@ def test_pictures_come_up_by_what_their_captions_say():
             "a red mug, foggy",
             "a red mug, painting",
             "a red mug, overhead view, detailed, sharp",
+            "a red cone, front view, eye level",
         ]
     )
 
-    assert weights.tolist() == [6, 2, 3, 1, 1, 2]
+    assert weights.tolist() == [12, 4, 6, 2, 2, 4, 6]
+
+
+def test_the_loss_looks_at_the_object_and_around_it():
+    coverage = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    coverage[0, 4, 4] = 10
+
+    weights = loss_weights(coverage)[0, 0]
+
+    near = weights[3:6, 3:6]
+    assert near.min() == near.max()
+    assert (near[0, 0] / weights[0, 0]).item() == pytest.approx(5)  # 1 and 0.2
+    assert weights.mean().item() == pytest.approx(1)
 
 
 def test_unknown_words_fall_apart_instead_of_failing():

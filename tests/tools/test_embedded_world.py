@@ -273,6 +273,17 @@ def test_kinds_of_pictures_come_in_the_shares_that_were_asked_for(plans):
     assert sum(bool(plan.quality_words) for plan in unflawed) / len(unflawed) == pytest.approx(1 / 3, abs=0.03)
 
 
+def test_coverage_is_where_the_object_is():
+    pictures = render_plans([replace(plan("sphere"), elevation_degrees=0.0, azimuth_degrees=0.0)])
+
+    coverage = pictures.coverage[0]
+    assert coverage.shape == (8, 8)
+    assert coverage[3:5, 3:5].min() == 255
+    assert coverage[0].max() == coverage[:, 0].max() == 0
+    # A ball of 0.9 m in a picture that shows its surroundings.
+    assert 0.2 < coverage.mean() / 255 < 0.7
+
+
 def test_no_flaw_is_rare(plans):
     counts = Counter(flaw for plan in plans for flaw in plan.flaws)
     mean = sum(counts.values()) / len(FLAW_WORDS)

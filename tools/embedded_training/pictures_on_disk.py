@@ -25,6 +25,11 @@ class PictureShards:
         self.images = torch.from_numpy(
             np.concatenate([shard["images"] for shard in shards])
         )  # [pictures, H, W, 3] uint8
+        self.coverage = (
+            torch.from_numpy(np.concatenate([shard["coverage"] for shard in shards]))
+            if all("coverage" in shard for shard in shards)
+            else None
+        )  # [pictures, H / 8, W / 8] uint8
         self.captions = [caption for shard in shards for caption in json.loads(str(shard["captions"]))]
         self.shape_ids = torch.from_numpy(np.concatenate([shard["shape_ids"] for shard in shards])).long()
         self.colour_ids = torch.from_numpy(np.concatenate([shard["colour_ids"] for shard in shards])).long()

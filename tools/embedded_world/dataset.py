@@ -20,7 +20,7 @@ from backend.errors import BadInput
 from tools.embedded_world.pictures import Pictures, render_pictures
 
 SHARD_SIZE = 5000
-FORMAT = 1
+FORMAT = 2
 
 
 def write_dataset(

@@ -27,6 +27,8 @@ from tools.embedded_world.shapes import SHAPE_NAMES, SHAPES, make_shape
 from tools.embedded_world.solids import PART_COUNT, shading_mesh
 
 BLOCKOUT_CREASE_DEGREES = 15.0  # blockouts show their facets
+BLOCK = 8
+"""Side of the blocks of `coverage` in pixels: what one latent pixel stands for."""
 SUPERSAMPLE = 2  # with the antialiased silhouettes no different to the eye from 3, at 70 % of the time
 LIGHT_SPREAD = 0.5
 """The light stands where the camera stands, moved by a normal random vector of this deviation (directions are unit)."""
@@ -39,6 +41,8 @@ class Pictures:
 
     images: UInt8[np.ndarray, "pictures height width 3"]
     """sRGB."""
+    coverage: UInt8[np.ndarray, "pictures cells_high cells_wide"]
+    """How much of each block of 8 x 8 pixels the object covers, 0 to 255."""
     captions: list[str]
     shape_ids: Int[np.ndarray, "pictures"]
     """Index into SHAPE_NAMES."""
@@ -83,9 +87,12 @@ def render_pictures(
 def render_plans(plans: list[PicturePlan], size: int = 64, *, rasteriser: Rasteriser | None = None) -> Pictures:
     """Renders planned pictures in their order."""
     rasteriser = rasteriser or choose_rasteriser(torch.device("cpu"))
-    images = [image for group in groups_of(plans) for image in _render_group(group, size, rasteriser)]
+    rendered = [each for group in groups_of(plans) for each in _render_group(group, size, rasteriser)]
+    images, masks = zip(*rendered, strict=True) if rendered else ((), ())
+    cells = size // BLOCK
     return Pictures(
         images=np.stack(images) if images else np.zeros((0, size, size, 3), np.uint8),
+        coverage=np.stack([_coverage(mask) for mask in masks]) if masks else np.zeros((0, cells, cells), np.uint8),
         captions=[plan.caption for plan in plans],
         shape_ids=_array((SHAPE_NAMES.index(plan.shape) for plan in plans), np.int32),
         colour_ids=_array((COLOUR_NAMES.index(plan.colour) for plan in plans), np.int32),
@@ -125,8 +132,10 @@ def _ready_mesh(shape: str, variant: int, style: Style, is_badly_structured: boo
     return _ReadyMesh(mesh, torch.from_numpy(weights))
 
 
-def _render_group(plans: list[PicturePlan], size: int, rasteriser: Rasteriser) -> list[np.ndarray]:
-    """Pictures of one mesh, each with its own camera, light, colours and background."""
+def _render_group(
+    plans: list[PicturePlan], size: int, rasteriser: Rasteriser
+) -> list[tuple[UInt8[np.ndarray, "height width 3"], Float[np.ndarray, "height width 1"]]]:
+    """Pictures of one mesh and their masks, each with its own camera, light, colours and background."""
     ready = _ready_mesh(*mesh_key(plans[0]))
     rngs = [np.random.default_rng([*plan.seed, 1]) for plan in plans]
     cameras = CameraBatch(
@@ -162,8 +171,14 @@ def _render_group(plans: list[PicturePlan], size: int, rasteriser: Rasteriser) -
             view_direction=toward_camera[index].numpy(),
             ambient=float(ambient[index]),
         )
-        images.append(_finish(plan, layers, rng))
+        images.append((_finish(plan, layers, rng), masks[index]))
     return images
+
+
+def _coverage(mask: Float[np.ndarray, "height width 1"]) -> UInt8[np.ndarray, "cells_high cells_wide"]:
+    cells = len(mask) // BLOCK
+    blocks = mask[: cells * BLOCK, : cells * BLOCK, 0].reshape(cells, BLOCK, cells, BLOCK)
+    return np.rint(np.clip(blocks.mean(axis=(1, 3)), 0, 1) * 255).astype(np.uint8)
 
 
 def _part_colours(plan: PicturePlan, rng: np.random.Generator) -> Float[np.ndarray, "parts 3"]:
