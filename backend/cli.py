@@ -8,12 +8,34 @@ from __future__ import annotations
 
 import logging
 import os
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import typer.core
+
+from backend import cli_pictures
+from backend.cli_options import (
+    BridgeStartOption,
+    DeviceOption,
+    GuidanceScaleOption,
+    JsonOption,
+    MethodOption,
+    MoreWords,
+    OutputOption,
+    PriorOption,
+    Quality,
+    RasteriserOption,
+    ResumeOption,
+    RunDirOption,
+    SeedOption,
+    SourceSuffixOption,
+    StepsOption,
+    TargetSuffixOption,
+    TextureSizeOption,
+    Up,
+    given_settings,
+)
 
 app = typer.Typer(
     name="sketchbridge",
@@ -23,145 +45,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class Quality(StrEnum):
-    DRAFT = "draft"
-    NORMAL = "normal"
-    HIGH = "high"
-
-
-class Device(StrEnum):
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
-class RasteriserName(StrEnum):
-    AUTO = "auto"
-    PORTABLE = "portable"
-    NVDIFFRAST = "nvdiffrast"
-
-
-class MethodName(StrEnum):
-    SDS = "sds"
-    NFSD = "nfsd"
-    CSD = "csd"
-    VSD = "vsd"
-    BRIDGE = "bridge"
-    FULL_BRIDGE = "full-bridge"
-    VSD_FULL_BRIDGE = "vsd-full-bridge"
-
-
-class Up(StrEnum):
-    Y = "y"
-    Z = "z"
-
-
-# Options that several commands have.
-
-MoreWords = Annotated[list[str] | None, typer.Argument(metavar="", hidden=True, show_default=False)]
-"""Taken only to give words without quotes a better message than "unexpected extra arguments"."""
-OutputOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        help="Where to write the mesh; its suffix chooses the format: .glb, .obj, .ply or .stl. "
-        "Without it the mesh is only in the run folder.",
-    ),
-]
-ResumeOption = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="Go on with a run that was stopped. Takes no prompt and no settings."),
-]
-StepsOption = Annotated[int | None, typer.Option(metavar="N", help="How many steps, instead of what the quality says.")]
-SeedOption = Annotated[
-    int | None, typer.Option(metavar="N", help="The same seed on the same machine gives the same mesh. Default: 0.")
-]
-TextureSizeOption = Annotated[
-    int | None, typer.Option(metavar="N", help="Width and height of the texture in pixels. Default: 1024.")
-]
-RunDirOption = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="Where this run gets a folder of its own, DATE-PROMPT. Default: runs."),
-]
-PriorOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="embedded|FOLDER|HUB_ID",
-        help="The diffusion model: the small one that is shipped, a diffusers pipeline folder, or its id on the "
-        "Hugging Face hub. Default: embedded.",
-        rich_help_panel="Model and method",
-    ),
-]
-MethodOption = Annotated[
-    MethodName | None,
-    typer.Option(
-        help="How the model's opinion becomes a gradient; docs/score_distillation.md has the formulas. Default: "
-        "bridge, which is SDS first and the two-prompt bridge at the end.",
-        show_default=False,
-        rich_help_panel="Model and method",
-    ),
-]
-GuidanceScaleOption = Annotated[
-    float | None,
-    typer.Option(
-        metavar="X",
-        help="How strongly the prompt pulls. Default: what suits the prior.",
-        rich_help_panel="Model and method",
-    ),
-]
-BridgeStartOption = Annotated[
-    float | None,
-    typer.Option(
-        metavar="FRACTION",
-        help="When the second stage, the bridge, begins, as a share of the steps. Default: what suits the prior.",
-        rich_help_panel="Model and method",
-    ),
-]
-SourceSuffixOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="TEXT",
-        help="Words that describe the flaws to move away from. Default: what suits the prior.",
-        rich_help_panel="Model and method",
-    ),
-]
-TargetSuffixOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="TEXT",
-        help="Words that describe the qualities to move to. Default: what suits the prior.",
-        rich_help_panel="Model and method",
-    ),
-]
-DeviceOption = Annotated[
-    Device | None,
-    typer.Option(
-        help="Where to compute. Default: auto, the GPU if there is one.",
-        show_default=False,
-        rich_help_panel="Machine",
-    ),
-]
-RasteriserOption = Annotated[
-    RasteriserName | None,
-    typer.Option(
-        help="Default: auto, nvdiffrast on a GPU where it is installed, the portable one elsewhere.",
-        show_default=False,
-        rich_help_panel="Machine",
-    ),
-]
-JsonOption = Annotated[
-    bool,
-    typer.Option(
-        "--json",
-        metavar="",
-        help="Progress as one JSON object per line on stdout, for programs.",
-        rich_help_panel="Machine",
-    ),
-]
 
 
 def _show_version(is_wanted: bool) -> bool:
@@ -180,12 +63,13 @@ def sketchbridge(
         typer.Option("--version", metavar="", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    """Makes textured meshes from sentences, on a GPU or on a laptop's CPU.
+    """Makes textured meshes and pictures from sentences, on a GPU or on a laptop's CPU.
 
     [bold]Begin here[/bold]
 
       sketchbridge text "a red mushroom" -o mushroom.glb
       sketchbridge texture mug.glb "a red mug" -o red-mug.glb
+      sketchbridge image "a red mushroom" -o mushroom.png
       sketchbridge text --help
       sketchbridge doctor
     """
@@ -249,7 +133,7 @@ A second one stops at once.
     from backend.commands.job_command import JobCommand
     from backend.commands.text import run_text_command
 
-    settings = _given(
+    settings = given_settings(
         prompt=prompt,
         prior=prior,
         init_mesh=init_mesh,
@@ -341,7 +225,7 @@ A second one stops at once.
     from backend.commands.job_command import JobCommand
     from backend.commands.texture import run_texture_command
 
-    settings = _given(
+    settings = given_settings(
         mesh=mesh,
         prompt=prompt,
         up=up,
@@ -361,10 +245,7 @@ A second one stops at once.
     raise typer.Exit(run_texture_command(JobCommand(settings, output, run_dir, resume), as_json))
 
 
-def _given(**settings: Any) -> dict[str, Any]:
-    """The settings that were given, as plain values."""
-    plain = {name: str(value) if isinstance(value, Path | StrEnum) else value for name, value in settings.items()}
-    return {name: value for name, value in plain.items() if value is not None}
+cli_pictures.add_commands(app)
 
 
 @app.command()

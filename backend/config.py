@@ -114,7 +114,7 @@ class ViewConfig:
 
 @dataclass(frozen=True)
 class OptimisationConfig:
-    """Everything that the loop needs to know. Built from the user's settings by `TextToMeshSettings.resolve`."""
+    """Everything that the loop needs to know. Built from the user's settings by `MeshSettings.resolve`."""
 
     steps: int
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
@@ -125,37 +125,38 @@ class OptimisationConfig:
 
 @dataclass(frozen=True)
 class JobSettings:
-    """What the user asks for in every task. None means: what suits the prior and the quality."""
+    """What the user asks for in every task. None means: what suits the prior and the task."""
 
     prompt: str
     prior: str = "embedded"
-    quality: str = "normal"  # a Quality; what users give is checked below, with a sentence
     steps: int | None = None
     seed: int = 0
-    texture_size: int = 1024
     device: str = "auto"  # a DeviceChoice
-    rasteriser: str = "auto"  # a RasteriserChoice
     guidance_scale: float | None = None
-    method: str | None = None  # a Method
+    method: str | None = None  # a Method; what users give is checked below, with a sentence
     bridge_start: float | None = None
     source_suffix: str | None = None
     target_suffix: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.prompt, str) or not self.prompt.strip():
-            raise BadInput('the prompt is empty; say what to make, for example "a red mushroom"')
-        if len(self.prompt) > 2000:
-            raise BadInput(f"the prompt has {len(self.prompt)} characters; at most 2000 are taken")
-        _one_of("quality", self.quality, get_args(Quality))
+        check_prompt(self.prompt)
         if self.method is not None:
-            _one_of("method", self.method, METHODS_FOR_MESHES)
-        _one_of("device", self.device, get_args(DeviceChoice))
-        _one_of("rasteriser", self.rasteriser, get_args(RasteriserChoice))
-        _whole_number("steps", self.steps, 1, 1_000_000)
-        _whole_number("seed", self.seed, 0, 2**63 - 1)
-        _whole_number("texture size", self.texture_size, 64, 8192)
-        _number("guidance scale", self.guidance_scale, 0.0, 1000.0)
-        _number("bridge start", self.bridge_start, 0.0, 1.0)
+            check_one_of("method", self.method, self.methods())
+        check_one_of("device", self.device, get_args(DeviceChoice))
+        check_whole_number("steps", self.steps, 1, 1_000_000)
+        check_whole_number("seed", self.seed, 0, 2**63 - 1)
+        check_number("guidance scale", self.guidance_scale, 0.0, 1000.0)
+        check_number("bridge start", self.bridge_start, 0.0, 1.0)
+
+    @property
+    def title(self) -> str:
+        """What a run is called after."""
+        return self.prompt
+
+    @classmethod
+    def methods(cls) -> tuple[str, ...]:
+        """Those that the task can be done by."""
+        return METHODS_FOR_MESHES
 
     def to_json(self) -> dict[str, Any]:
         """All fields, as the run folder keeps them."""
@@ -178,20 +179,42 @@ class JobSettings:
                 raise BadInput(f"the setting {each.name!r} is missing")
         return cls(**values)
 
-    def resolve(self) -> OptimisationConfig:
-        """The configuration of every part: the defaults of the prior and the quality, then what the user chose."""
-        base = self._defaults()
+    def resolved_to_json(self) -> dict[str, Any]:
+        """The configuration that follows from the settings, for the record."""
+        raise NotImplementedError
+
+    def chosen_distillation(self, base: DistillationConfig) -> DistillationConfig:
+        """The defaults of the prior, then of the method, then what the user chose."""
         chosen: dict[str, Any] = dict(METHOD_DEFAULTS.get(self.method or "", {}))
         chosen |= {
             name: value
             for name in ("method", "guidance_scale", "bridge_start", "source_suffix", "target_suffix")
             if (value := getattr(self, name)) is not None
         }
-        distillation = dataclasses.replace(base.distillation, **chosen)
+        return dataclasses.replace(base, **chosen)
+
+
+@dataclass(frozen=True)
+class MeshSettings(JobSettings):
+    """What the user asks for in every task that ends in a mesh."""
+
+    quality: str = "normal"  # a Quality
+    texture_size: int = 1024
+    rasteriser: str = "auto"  # a RasteriserChoice
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_one_of("quality", self.quality, get_args(Quality))
+        check_one_of("rasteriser", self.rasteriser, get_args(RasteriserChoice))
+        check_whole_number("texture size", self.texture_size, 64, 8192)
+
+    def resolve(self) -> OptimisationConfig:
+        """The configuration of every part: the defaults of the prior and the quality, then what the user chose."""
+        base = self._defaults()
+        distillation = self.chosen_distillation(base.distillation)
         return dataclasses.replace(base, steps=self.steps or base.steps, distillation=distillation)
 
     def resolved_to_json(self) -> dict[str, Any]:
-        """What `resolve` gives, for the record."""
         return dataclasses.asdict(self.resolve())
 
     def _defaults(self) -> OptimisationConfig:
@@ -199,7 +222,7 @@ class JobSettings:
 
 
 @dataclass(frozen=True)
-class TextToMeshSettings(JobSettings):
+class TextToMeshSettings(MeshSettings):
     """Text to mesh: a surface and its texture from a sentence."""
 
     init_mesh: str | None = None
@@ -207,11 +230,11 @@ class TextToMeshSettings(JobSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _whole_number("faces", self.faces, 100, 5_000_000)
+        check_whole_number("faces", self.faces, 100, 5_000_000)
 
 
 @dataclass(frozen=True)
-class TextureMeshSettings(JobSettings):
+class TextureMeshSettings(MeshSettings):
     """A texture from a sentence, for a mesh that stays as it is."""
 
     mesh: str = field(kw_only=True)
@@ -222,7 +245,7 @@ class TextureMeshSettings(JobSettings):
         super().__post_init__()
         if not isinstance(self.mesh, str) or not self.mesh:
             raise BadInput(f"the mesh must be the name of a file, such as mug.glb; got {self.mesh!r}")
-        _one_of("up", self.up, get_args(UpAxis))
+        check_one_of("up", self.up, get_args(UpAxis))
 
     def resolved_to_json(self) -> dict[str, Any]:
         """Without the surface's configuration, of which nothing is used."""
@@ -283,12 +306,22 @@ def _texture_defaults(base: OptimisationConfig, quality: str, is_embedded: bool)
     return dataclasses.replace(base, steps=steps[quality], views=views)
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+def check_prompt(prompt: object) -> None:
+    """Raises BadInput for what is no prompt."""
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise BadInput('the prompt is empty; say what to make, for example "a red mushroom"')
+    if len(prompt) > 2000:
+        raise BadInput(f"the prompt has {len(prompt)} characters; at most 2000 are taken")
+
+
+def check_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raises BadInput for a value that is not allowed."""
     if value not in allowed:
         raise BadInput(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
 
 
-def _whole_number(name: str, value: object, low: int, high: int) -> None:
+def check_whole_number(name: str, value: object, low: int, high: int) -> None:
+    """Raises BadInput for what is no whole number of the range; None, which means the default, is allowed."""
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int):
@@ -297,7 +330,8 @@ def _whole_number(name: str, value: object, low: int, high: int) -> None:
         raise BadInput(f"{name} must be from {low} to {high}; got {value}")
 
 
-def _number(name: str, value: object, low: float, high: float) -> None:
+def check_number(name: str, value: object, low: float, high: float) -> None:
+    """Raises BadInput for what is no number of the range; None, which means the default, is allowed."""
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:

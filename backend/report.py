@@ -21,7 +21,10 @@ from backend.run_folder import RunFolder
 MOST_PREVIEWS = 12
 MOST_CURVE_POINTS = 500
 PREVIEW_WIDTH_PIXELS = 640
+MOST_PICTURES = 12
 _MESH_SUFFIXES = (".glb", ".obj", ".ply", ".stl")
+_ANIMATIONS = ("turntable.gif", "turn.gif")
+_SHEETS = ("contact_sheet.png", "views.png", "picture-sheet.png")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Report:
     elapsed_seconds: float
     turntable: str | None = None
     contact_sheet: str | None = None
+    pictures: Sequence[tuple[str, str]] = ()
+    """Name and picture, of a run that makes pictures."""
     previews: Sequence[tuple[int, str]] = ()
     """Step and picture."""
     metrics: Sequence[Mapping[str, Any]] = ()
@@ -57,21 +62,23 @@ def write_report(run: RunFolder, step: int, total: int, elapsed_seconds: float) 
     """
     path = run.path / "report.html"
     meshes = sorted(file for file in run.path.iterdir() if file.suffix in _MESH_SUFFIXES)
+    pictures = sorted(file for file in run.path.glob("*.png") if file.name not in _SHEETS)
     report = Report(
-        prompt=str(run.settings.get("prompt", run.path.name)),
+        prompt=_title(run),
         created=run.created,
         step=step,
         total=total,
         elapsed_seconds=elapsed_seconds,
-        turntable=_file_uri(run.path / "turntable.gif", "image/gif"),
-        contact_sheet=_file_uri(run.path / "contact_sheet.png", "image/png"),
+        turntable=_first_uri(run.path, _ANIMATIONS, "image/gif"),
+        contact_sheet=_first_uri(run.path, _SHEETS, "image/png"),
+        pictures=[(file.stem, _file_uri(file, "image/png") or "") for file in evenly_picked(pictures, MOST_PICTURES)],
         previews=[(number, _preview_uri(file)) for number, file in evenly_picked(run.previews(), MOST_PREVIEWS)],
         metrics=run.metrics(),
         notices=run.notices(),
         settings=run.settings,
         resolved=run.resolved,
         versions=run.versions(),
-        files=[(file.name, file.stat().st_size) for file in meshes],
+        files=[(file.name, file.stat().st_size) for file in [*meshes, *pictures]],
     )
     write_whole_file(path, report_html(report).encode("utf-8", "replace"))
     return path
@@ -88,6 +95,7 @@ def report_html(report: Report) -> str:
     ]
     sections = [
         _pictures(report),
+        _section("Pictures", _picture_figures(report.pictures)),
         _section("How it formed", _preview_strips(report.previews)),
         _section("Curves", _curves(report.metrics)),
         _section("Where the time of a step went", _time_bars(report.metrics)),
@@ -113,6 +121,18 @@ def evenly_picked(items: Sequence[Any], count: int) -> list[Any]:
 
 
 # ---------------------------------------------------------------------- pictures
+
+
+def _title(run: RunFolder) -> str:
+    """The prompts of the run; what a broken settings.json has in their place is shown as it is."""
+    more = run.settings.get("more_prompts")
+    prompts = [run.settings.get("prompt", run.path.name), *(more if isinstance(more, list) else [])]
+    return " / ".join(str(prompt) for prompt in prompts)
+
+
+def _first_uri(folder: Path, names: Sequence[str], media_type: str) -> str | None:
+    """Of the first of the files that is there."""
+    return next((uri for name in names if (uri := _file_uri(folder / name, media_type)) is not None), None)
 
 
 def _file_uri(path: Path, media_type: str) -> str | None:
@@ -143,8 +163,17 @@ def _pictures(report: Report) -> str:
     if report.turntable is None and report.contact_sheet is None:
         return ""
     turntable = f'<img class="turntable" src="{report.turntable}" alt="turntable">' if report.turntable else ""
-    sheet = f'<img class="sheet" src="{report.contact_sheet}" alt="eight views">' if report.contact_sheet else ""
+    sheet = f'<img class="sheet" src="{report.contact_sheet}" alt="views">' if report.contact_sheet else ""
     return f'<section class="pictures">{turntable}{sheet}</section>'
+
+
+def _picture_figures(pictures: Iterable[tuple[str, str]]) -> str:
+    figures = [
+        f'<figure><img src="{uri}" alt="{escape(name, quote=True)}"><figcaption>{escape(name)}</figcaption></figure>'
+        for name, uri in pictures
+        if uri
+    ]
+    return f'<div class="results">{"".join(figures)}</div>' if figures else ""
 
 
 def _preview_strips(previews: Iterable[tuple[int, str]]) -> str:
@@ -402,7 +431,10 @@ img { display: block; max-width: 100%; }
 .sheet { flex: 2 1 480px; min-width: 0; max-width: 736px; }
 .previews { display: grid; grid-template-columns: repeat(auto-fill, minmax(350px, 1fr)); gap: 16px; }
 .previews img { width: 100%; border-radius: 8px; } figure { margin: 0; }
-.previews figcaption { color: var(--soft); font-size: 13px; margin-top: 4px; font-variant-numeric: tabular-nums; }
+.results { display: flex; flex-wrap: wrap; gap: 16px; }
+.results img { min-width: 192px; max-width: 512px; border-radius: 12px; }
+figcaption { font-variant-numeric: tabular-nums; }
+.previews figcaption, .results figcaption { color: var(--soft); font-size: 13px; margin-top: 4px; }
 .curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(440px, 100%), 1fr)); gap: 16px; }
 .curves figure { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 14px 16px 8px; }
 .curves figcaption { display: flex; justify-content: space-between; gap: 12px; margin-bottom: 6px; }

@@ -42,7 +42,8 @@ class JobStart:
     """1, or the step after the checkpoint of a resumed run."""
     prior: str
     device: str
-    rasteriser: str
+    rasteriser: str | None
+    """None for a job that renders nothing."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,10 @@ class JobProgress:
     total: int
     steps_per_second: float
     seconds_left: float
-    gradient_norm: float
-    faces: int
+    gradient_norm: float | None
+    """None where nothing is optimised."""
+    faces: int | None
+    """None for a job that makes pictures."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +69,20 @@ class JobResult:
     step: int
     total: int
     seconds: float
-    """Time the job has run, over all its resumptions, with the finishing of the mesh."""
+    """Time the job has run, over all its resumptions, with the finishing of its result."""
     faces: int
     run_dir: Path
     mesh: Path | None
     """The mesh where the user wanted it, or in the run folder; None if there is none."""
     report: Path | None
     turntable: Path | None
+    """Or another animation."""
     resume_command: str | None
     """How to go on, for a job that was stopped."""
+    pictures: tuple[Path, ...] = ()
+    """Of a job that makes pictures; where the user wanted them, or in the run folder."""
+    sheet: Path | None = None
+    """Several pictures or views in one."""
 
 
 @runtime_checkable  # for the type checker of the tests
@@ -98,7 +106,7 @@ class Display(Protocol):
 class TerminalDisplay:
     """One live line under the notices; where there is no terminal, a plain line every ten seconds.
 
-    Everything goes to stderr, but the path of the finished mesh: `mesh=$(sketchbridge text ...)` works.
+    Everything goes to stderr, but the paths of the results, one per line: `mesh=$(sketchbridge text ...)` works.
     """
 
     def __init__(
@@ -132,11 +140,11 @@ class TerminalDisplay:
 
     def started(self, start: JobStart) -> None:
         self._doing = None
+        rasteriser = f"{start.rasteriser} rasteriser, " if start.rasteriser is not None else ""
         resumed = f", going on at step {start.first_step}" if start.first_step > 1 else ""
         self._console.print(
             f"[bold]{escape(start.prompt)}[/bold]  "
-            f"[dim]{escape(start.prior)} prior, {start.device}, {start.rasteriser} rasteriser, "
-            f"{start.total_steps} steps{resumed}[/dim]"
+            f"[dim]{escape(start.prior)} prior, {start.device}, {rasteriser}{start.total_steps} steps{resumed}[/dim]"
         )
         self._console.print(f"[dim]run folder[/dim] {escape(str(start.run_dir))}", soft_wrap=True)
 
@@ -164,18 +172,27 @@ class TerminalDisplay:
             else f"[bold yellow]stopped[/bold yellow] after step {result.step} of {result.total}"
         )
         rows = Table.grid(padding=(0, 2))
+        unfinished = "" if result.is_complete else " [yellow](unfinished)[/yellow]"
+        for path in result.pictures:
+            rows.add_row("picture", f"{escape(_short(path))}{unfinished}")
         if result.mesh is not None:
-            unfinished = "" if result.is_complete else " [yellow](unfinished)[/yellow]"
             rows.add_row("mesh", f"{escape(_short(result.mesh))}  [dim]{result.faces:,} faces[/dim]{unfinished}")
-        for name, path in (("turntable", result.turntable), ("report", result.report), ("run", result.run_dir)):
-            if path is not None:
-                rows.add_row(name, escape(_short(path)))
+        animation = "turntable" if result.mesh is not None else "turn"
+        for name, file in (
+            ("sheet", result.sheet),
+            (animation, result.turntable),
+            ("report", result.report),
+            ("run", result.run_dir),
+        ):
+            if file is not None:
+                rows.add_row(name, escape(_short(file)))
         if result.resume_command is not None:
             rows.add_row("go on", f"[bold]{escape(result.resume_command)}[/bold]")
         self._console.print(title)
         self._console.print(rows, soft_wrap=True)
-        if result.mesh is not None and not (self._output or sys.stdout).isatty():
-            print(result.mesh, file=self._output or sys.stdout)
+        if not (self._output or sys.stdout).isatty():
+            for path in (*result.pictures, *([result.mesh] if result.mesh is not None else [])):
+                print(path, file=self._output or sys.stdout)
 
     def failed(self, error: BaseException, exit_code: int, resume_command: str | None) -> None:
         self._live.stop()
@@ -204,9 +221,11 @@ class TerminalDisplay:
             Text(f"{progress.step}/{progress.total}"),
             Text(readable_pace(progress.steps_per_second), "green"),
             Text(f"{readable_seconds(progress.seconds_left)} left", "green"),
-            Text(f"|g| {progress.gradient_norm:.3g}", "dim"),
-            Text(f"{progress.faces:,} faces", "dim"),
         ]
+        if progress.gradient_norm is not None:
+            cells.append(Text(f"|g| {progress.gradient_norm:.3g}", "dim"))
+        if progress.faces is not None:
+            cells.append(Text(f"{progress.faces:,} faces", "dim"))
         for _ in cells:
             line.add_column(no_wrap=True)
         line.add_row(*cells)
@@ -314,6 +333,8 @@ def print_error(console: Console, error: BaseException) -> None:
 def _json_value(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, tuple):
+        return [_json_value(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None  # JSON has no NaN
     return value
@@ -322,8 +343,9 @@ def _json_value(value: Any) -> Any:
 def _plain_progress(progress: JobProgress) -> str:
     return (
         f"{progress.stage} step {progress.step}/{progress.total}, {readable_pace(progress.steps_per_second)}, "
-        f"{readable_seconds(progress.seconds_left)} left, gradient norm {progress.gradient_norm:.3g}, "
-        f"{progress.faces:,} faces"
+        f"{readable_seconds(progress.seconds_left)} left"
+        + (f", gradient norm {progress.gradient_norm:.3g}" if progress.gradient_norm is not None else "")
+        + (f", {progress.faces:,} faces" if progress.faces is not None else "")
     )
 
 

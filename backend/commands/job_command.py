@@ -1,6 +1,6 @@
-"""What the commands that make meshes share: a job in a run folder that survives whatever happens.
+"""What all commands that run a job share: a job in a run folder that survives whatever happens.
 
-A command says in a `Task` what is its own.
+A command says in a `Task` what is its own, and in a `Product` what all that end in the same share.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from backend import machine, warm_up
-from backend.appearance.mesh_files import check_output_path
 from backend.checkpoint import Checkpoint
 from backend.commands.displays import Display, JobResult, JobStart, JsonLinesDisplay, TerminalDisplay
-from backend.commands.mesh_job import Delivery, MeshJob, Progress, deliver, explained, finish_report, optimise
+from backend.commands.job_steps import Delivery, Job, Product, Progress, explained, finish_report, optimise
 from backend.commands.stop_signals import StopSignals
 from backend.config import JobSettings
 from backend.errors import BadInput, DamagedRun, SketchbridgeError
 from backend.run_folder import RunFolder
 
-TASK_NAMES = ("text", "texture")
+TASK_NAMES = ("text", "texture", "image", "edit", "paint", "illusion")
 EXIT_DONE = 0
 EXIT_BUG = 1
 EXIT_BAD_INPUT = 2
@@ -39,14 +38,15 @@ class Task:
     name: str
     """Of the command, and of the task in the run folder; one of TASK_NAMES."""
     settings_class: type[JobSettings]
-    make_job: Callable[[Any, Callable[[str], None]], MeshJob]
+    product: Product
+    make_job: Callable[[Any, Callable[[str], None]], Job]
     """From settings and a function that is told notices."""
     needed: tuple[str, ...]
     """Settings that a new run cannot do without."""
     what_is_needed: str
     """Said when they are missing: what to say, with an example."""
-    mesh_setting: str
-    """The setting that names the mesh file that is read."""
+    file_setting: str | None = None
+    """The setting that names the file that is read, a mesh or a picture."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,10 @@ class JobCommand:
             return
         given = [*self.settings, *(["run_dir"] if self.run_dir is not None else [])]
         if given:
-            names = ", ".join(f"the {name}" if name in task.needed else "--" + name.replace("_", "-") for name in given)
+            names = ", ".join(
+                f"the {name.replace('_', ' ')}" if name in task.needed else "--" + name.replace("_", "-")
+                for name in given
+            )
             raise BadInput(
                 f"--resume goes on with the run's own settings, so {names} cannot be given with it "
                 "(-o and --json can); start a new run for other settings"
@@ -95,7 +98,7 @@ def _run_showing_errors(task: Task, command: JobCommand, display: Display, stop:
         return EXIT_STOPPED
     except Exception as error:
         _log.exception("the job failed")  # into the run's log.txt, whose handler takes everything of ours
-        error = explained(error)
+        error = explained(error, task.product.smaller)
         if isinstance(error, SketchbridgeError):
             # A run that cannot be resumed is not to be resumed.
             display.failed(error, EXIT_BAD_INPUT, None if isinstance(error, DamagedRun) else _resume_command(run))
@@ -115,14 +118,14 @@ def _open(task: Task, command: JobCommand, display: Display) -> tuple[RunFolder,
     """
     command.check(task)
     if command.output is not None:
-        check_output_path(command.output)
+        task.product.check_output(command.output)
     if command.resume is None:
         settings = task.settings_class(**_with_absolute_paths(task, command.settings))
         _check_input_is_kept(task, settings, command.output)
         run = RunFolder.create(
             command.run_dir,
             task=task.name,
-            title=settings.prompt,
+            title=settings.title,
             settings=settings.to_json(),
             resolved=settings.resolved_to_json(),
             output=command.output,
@@ -139,7 +142,7 @@ def _open(task: Task, command: JobCommand, display: Display) -> tuple[RunFolder,
         except BadInput as error:
             raise DamagedRun(f"the settings of {run.path} cannot be used: {error}") from error
         if command.output is None and run.output is not None:
-            check_output_path(run.output)
+            task.product.check_output(run.output)
         _check_input_is_kept(task, settings, command.output or run.output)
         return run, run.rewind(), settings
     except BaseException:
@@ -156,17 +159,17 @@ def _check_task(task: Task, run: RunFolder) -> None:
 
 
 def _check_input_is_kept(task: Task, settings: JobSettings, output: Path | None) -> None:
-    """A run that is resumed reads its mesh again."""
-    mesh = getattr(settings, task.mesh_setting)
-    if output is not None and mesh is not None and output.expanduser().resolve() == Path(mesh).resolve():
-        raise BadInput(f"-o {output} is the mesh that the run reads; choose another name for the result")
+    """A run that is resumed reads its file again."""
+    file = getattr(settings, task.file_setting) if task.file_setting is not None else None
+    if output is not None and file is not None and output.expanduser().resolve() == Path(file).resolve():
+        raise BadInput(f"-o {output} is the {task.product.name} that the run reads; choose another name for the result")
 
 
 def _with_absolute_paths(task: Task, settings: dict[str, Any]) -> dict[str, Any]:
     """So that a run can be resumed from another folder. A prior that is no folder here is an id on the hub."""
     changed = dict(settings)
-    if task.mesh_setting in settings:
-        changed[task.mesh_setting] = str(Path(settings[task.mesh_setting]).expanduser().absolute())
+    if task.file_setting is not None and task.file_setting in settings:
+        changed[task.file_setting] = str(Path(settings[task.file_setting]).expanduser().absolute())
     if "prior" in settings and settings["prior"] != "embedded" and Path(settings["prior"]).expanduser().is_dir():
         changed["prior"] = str(Path(settings["prior"]).expanduser().absolute())
     return changed
@@ -188,16 +191,16 @@ def _run(
     run.write_versions(_versions(job, settings))
     display.started(
         JobStart(
-            prompt=settings.prompt,
+            prompt=settings.title,
             run_dir=run.path.absolute(),
             total_steps=job.total_steps,
             first_step=1 if checkpoint is None else checkpoint.step + 1,
             prior=settings.prior,
             device=str(job.device),
-            rasteriser=job.rasteriser.name,
+            rasteriser=_rasteriser_name(job),
         )
     )
-    if job.device.type == "cpu" and warm_up.kernels_must_compile():
+    if task.product.needs_kernels and job.device.type == "cpu" and warm_up.kernels_must_compile():
         run.notice("compiling kernels, once on this machine: about half a minute")
         display.doing("compiling kernels")
         warm_up.compile_kernels()
@@ -205,31 +208,33 @@ def _run(
     display.doing("making the first step" if checkpoint is None else "going on")
     progress = optimise(job, run, display, stop, checkpoint)
     if progress.is_complete:
-        delivery = deliver(job, run, display, progress, output)
+        delivery = task.product.deliver(job, run, display, progress, output)
         if delivery.problem is not None:
             raise delivery.problem
         display.finished(_result(run, progress, delivery))
         return EXIT_DONE
 
     run.notice(f"stopped after step {progress.step} of {progress.total}", progress.step)
-    display.finished(_result(run, progress, _deliver_unfinished(job, run, display, progress, output)))
+    display.finished(_result(run, progress, _deliver_unfinished(task.product, job, run, display, progress, output)))
     return EXIT_STOPPED
 
 
 def _deliver_unfinished(
-    job: MeshJob, run: RunFolder, display: Display, progress: Progress, output: Path | None
+    product: Product, job: Job, run: RunFolder, display: Display, progress: Progress, output: Path | None
 ) -> Delivery | None:
-    """The mesh so far. The checkpoint is on the disk already, so that nothing that fails here loses anything."""
+    """The result so far. The checkpoint is on the disk already, so that nothing that fails here loses anything."""
     try:
-        delivery = deliver(job, run, display, progress, output)
+        delivery = product.deliver(job, run, display, progress, output)
     except SketchbridgeError as error:
-        run.notice(f"there is no mesh so far: {error}", progress.step)
+        run.notice(f"there is no {product.name} so far: {error}", progress.step)
         finish_report(run, progress)
         return None
     if delivery.problem is not None:
         run.notice(str(delivery.problem), progress.step)
     elif output is not None:
-        run.notice(f"{output} is unfinished: the mesh after step {progress.step} of {progress.total}", progress.step)
+        run.notice(
+            f"{output} is unfinished: the {product.name} after step {progress.step} of {progress.total}", progress.step
+        )
     return delivery
 
 
@@ -241,18 +246,27 @@ def _result(run: RunFolder, progress: Progress, delivery: Delivery | None) -> Jo
         seconds=progress.elapsed_seconds + (delivery.seconds if delivery is not None else 0.0),
         faces=delivery.faces if delivery is not None else 0,
         run_dir=run.path.absolute(),
-        mesh=delivery.mesh.absolute() if delivery is not None else None,
+        mesh=delivery.mesh.absolute() if delivery is not None and delivery.mesh is not None else None,
         report=delivery.report.absolute() if delivery is not None and delivery.report is not None else None,
         turntable=delivery.turntable.absolute() if delivery is not None and delivery.turntable is not None else None,
         resume_command=None if progress.is_complete else _resume_command(run),
+        pictures=tuple(path.absolute() for path in delivery.pictures) if delivery is not None else (),
+        sheet=delivery.sheet.absolute() if delivery is not None and delivery.sheet is not None else None,
     )
 
 
-def _versions(job: MeshJob, settings: JobSettings) -> dict[str, Any]:
+def _rasteriser_name(job: Job) -> str | None:
+    """None for a job that renders nothing."""
+    rasteriser = getattr(job, "rasteriser", None)
+    return rasteriser.name if rasteriser is not None else None
+
+
+def _versions(job: Job, settings: JobSettings) -> dict[str, Any]:
+    rasteriser = _rasteriser_name(job)
     return {
         **machine.versions_record(),
         "device": str(job.device),
-        "rasteriser": job.rasteriser.name,
+        **({} if rasteriser is None else {"rasteriser": rasteriser}),
         "prior": settings.prior,
         "prior_fingerprint": machine.prior_fingerprint(settings.prior),
     }

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from backend.commands.job_command import JobCommand, Task, run_job_command
+from backend.commands.mesh_job import MESH
 from backend.config import TextToMeshSettings
 from backend.tasks.text_to_mesh import TextToMesh
 
 TEXT = Task(
     name="text",
     settings_class=TextToMeshSettings,
+    product=MESH,
     make_job=lambda settings, notice: TextToMesh(settings, notice),
     needed=("prompt",),
     what_is_needed='say what to make, such as: sketchbridge text "a red mushroom" -o mushroom.glb',
-    mesh_setting="init_mesh",
+    file_setting="init_mesh",
 )
 
 

@@ -1,4 +1,4 @@
-"""What every task needs before its first step: a device, a rasteriser, the prior. And its previews."""
+"""What every task needs before its first step: a device, a rasteriser for meshes, the prior. And their previews."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from backend.cameras import turntable_cameras
-from backend.config import JobSettings, OptimisationConfig
+from backend.config import DistillationConfig, JobSettings, MeshSettings, OptimisationConfig
 from backend.diffusion.diffusers_prior import load_prior
 from backend.diffusion.prior import DiffusionPrior
 from backend.diffusion.prompts import join_prompt
@@ -35,7 +35,7 @@ class SetUp:
     prior: DiffusionPrior
 
 
-def set_up(settings: JobSettings, config: OptimisationConfig, notice: Callable[[str], None]) -> SetUp:
+def set_up(settings: MeshSettings, config: OptimisationConfig, notice: Callable[[str], None]) -> SetUp:
     """Chooses the device and the rasteriser, and loads the prior.
 
     Args:
@@ -44,16 +44,40 @@ def set_up(settings: JobSettings, config: OptimisationConfig, notice: Callable[[
     Raises:
         SketchbridgeError: One of them is not there.
     """
-    device = choose_device(settings.device)
-    if device.type == "cpu":
-        use_few_threads()
+    device = _prepare_device(settings.device)
     rasteriser = choose_rasteriser(device, settings.rasteriser)
     prior = load_prior(settings.prior, device)
     # Pictures of another size would only be scaled to the model's.
     views = dataclasses.replace(config.views, resolution=prior.image_size)
     config = dataclasses.replace(config, views=views)
-    _tell_what_is_cut(settings.prompt, config, prior, notice)
+    _tell_what_is_cut(settings.prompt, "overhead view", config.distillation, prior, notice)
     return SetUp(config, device, rasteriser, prior)
+
+
+def set_up_prior(settings: JobSettings) -> DiffusionPrior:
+    """Chooses the device and loads the prior, which is all that a task in 2D needs.
+
+    Raises:
+        SketchbridgeError: One of them is not there, or the model is distilled from guidance.
+    """
+    prior = load_prior(settings.prior, _prepare_device(settings.device))
+    network = getattr(getattr(prior, "unet", None), "config", None)
+    if getattr(network, "time_cond_proj_dim", None) is not None:
+        raise BadInput(
+            f"{settings.prior} is distilled from guidance: it takes the guidance scale as an input and has no opinion "
+            "without one; give the model that it was made from"
+        )
+    return prior
+
+
+def tell_about_prompts(
+    prompt: str, config: DistillationConfig, prior: DiffusionPrior, notice: Callable[[str], None]
+) -> None:
+    """Says, for a task in 2D, what of a prompt is ignored, and that source and target are the same."""
+    source, target = (join_prompt(prompt, suffix) for suffix in (config.source_suffix, config.target_suffix))
+    if config.method in ("bridge", "full-bridge") and source == target:
+        notice(f"source and target are the same, {source!r}, so the gradient of the bridge is zero")
+    _tell_what_is_cut(prompt, "", config, prior, notice)
 
 
 def preview_of(
@@ -90,16 +114,23 @@ def choose_device(choice: str) -> torch.device:
     return torch.device(choice)
 
 
+def _prepare_device(choice: str) -> torch.device:
+    device = choose_device(choice)
+    if device.type == "cpu":
+        use_few_threads()
+    return device
+
+
 def _tell_what_is_cut(
-    prompt: str, config: OptimisationConfig, prior: DiffusionPrior, notice: Callable[[str], None]
+    prompt: str, view: str, config: DistillationConfig, prior: DiffusionPrior, notice: Callable[[str], None]
 ) -> None:
     """Says what the model has no room for, once, for the shortest of its prompts that is too long."""
     for suffix, which in (
         ("", "the prompt"),
-        (config.distillation.target_suffix, "the prompt with the target words"),
-        (config.distillation.source_suffix, "the prompt with the source words"),
+        (config.target_suffix, "the prompt with the target words"),
+        (config.source_suffix, "the prompt with the source words"),
     ):
-        cut = prior.cut_from_prompt(join_prompt(prompt, "overhead view", suffix))
+        cut = prior.cut_from_prompt(join_prompt(prompt, view, suffix))
         if cut:
             notice(f"{which} is longer than this model reads; it ignores the end: {cut!r}")
             return

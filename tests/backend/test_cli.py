@@ -25,6 +25,8 @@ def help_of(*arguments):
         ["--help"],
         ["text", "--help"],
         ["texture", "--help"],
+        ["image", "--help"],
+        ["illusion", "--help"],
         ["--version"],
         ["text"],
         ["text", "x", "--bad"],
@@ -72,6 +74,32 @@ def test_the_help_of_texture_has_examples_and_every_option():
         assert f"--{option} " in shown
 
 
+@pytest.mark.parametrize(
+    ("command", "example", "options"),
+    [
+        (
+            "image",
+            'sketchbridge image "a red mushroom" -o mushroom.png',
+            "steps seed count run-dir prior method variable guidance-scale bridge-start source-suffix target-suffix",
+        ),
+        ("edit", '--from "a red mug" --to "a blue mug" -o blue-mug.png', "from to steps seed run-dir prior method"),
+        ("paint", 'sketchbridge paint painting.png "a red mushroom" -o real.png', "steps seed run-dir prior"),
+        (
+            "illusion",
+            'sketchbridge illusion "a red mushroom" "a blue mug" -o illusion',
+            "transform steps seed run-dir prior method guidance-scale bridge-start source-suffix target-suffix",
+        ),
+    ],
+)
+def test_the_help_of_picture_commands_has_examples_and_every_option(command, example, options):
+    shown = help_of(command)
+
+    assert example in shown
+    assert f"sketchbridge {command} --resume runs/" in shown
+    for option in [*options.split(), "json", "resume", "output", "device"]:
+        assert f"--{option} " in shown
+
+
 def test_no_arguments_show_the_help():
     result = CliRunner().invoke(app, [])
 
@@ -92,15 +120,24 @@ def test_the_options_are_the_settings():
     import inspect
     from typing import get_args
 
-    from backend import cli, config
+    from backend import cli, cli_options, cli_pictures, config, picture_config
 
-    for command, settings in ((cli.text, config.TextToMeshSettings), (cli.texture, config.TextureMeshSettings)):
+    for command, settings in (
+        (cli.text, config.TextToMeshSettings),
+        (cli.texture, config.TextureMeshSettings),
+        (cli_pictures.image, picture_config.TextToImageSettings),
+    ):
         options = set(inspect.signature(command).parameters)
         assert {field.name for field in dataclasses.fields(settings)} <= options
-    assert [up.value for up in cli.Up] == list(get_args(config.UpAxis))
-    assert [quality.value for quality in cli.Quality] == list(get_args(config.Quality))
-    assert [device.value for device in cli.Device] == list(get_args(config.DeviceChoice))
-    assert [name.value for name in cli.RasteriserName] == list(get_args(config.RasteriserChoice))
+    assert [up.value for up in cli_options.Up] == list(get_args(config.UpAxis))
+    assert [quality.value for quality in cli_options.Quality] == list(get_args(config.Quality))
+    assert [device.value for device in cli_options.Device] == list(get_args(config.DeviceChoice))
+    assert [name.value for name in cli_options.RasteriserName] == list(get_args(config.RasteriserChoice))
+    assert tuple(name.value for name in cli_options.MethodName) == config.METHODS_FOR_MESHES
+    assert tuple(name.value for name in cli_options.PictureMethodName) == picture_config.METHODS_FOR_PICTURES
+    assert tuple(name.value for name in cli_options.EditMethodName) == picture_config.METHODS_FOR_EDITS
+    assert [name.value for name in cli_options.VariableName] == list(get_args(picture_config.Variable))
+    assert [name.value for name in cli_options.TransformName] == list(get_args(picture_config.Transform))
 
 
 def test_the_module_can_be_run():

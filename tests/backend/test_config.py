@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from backend.config import LinearRamp, TextToMeshSettings, TextureMeshSettings, _whole_number
+from backend.config import LinearRamp, TextToMeshSettings, TextureMeshSettings, check_whole_number
 from backend.diffusion.prompts import AUTHORS_SOURCE_SUFFIX
 from backend.errors import BadInput
 
@@ -56,7 +56,7 @@ def test_a_texture_takes_fewer_steps_than_a_mesh_and_never_looks_at_the_shape_al
 
 def test_numbers_that_are_not_whole_are_refused():
     with pytest.raises(BadInput, match="steps must be a whole number"):
-        _whole_number("steps", 2.5, 1, 10)
+        check_whole_number("steps", 2.5, 1, 10)
 
 
 def test_settings_survive_json():

@@ -11,9 +11,10 @@ import pytest
 import torch
 from fake_job import FACES, FakeJob
 
-from backend.commands import mesh_job
+from backend.commands import job_steps, mesh_job
 from backend.commands.displays import JsonLinesDisplay
-from backend.commands.mesh_job import Progress, deliver, optimise
+from backend.commands.job_steps import Progress, optimise
+from backend.commands.mesh_job import deliver
 from backend.commands.stop_signals import StopSignals
 from backend.errors import DamagedRun, OutputNotWritable
 from backend.run_folder import RunFolder
@@ -100,7 +101,7 @@ def test_ctrl_c_finishes_the_step_and_saves(run):
 
 
 def test_a_second_ctrl_c_stops_at_once_and_leaves_the_last_checkpoint(run, monkeypatch):
-    monkeypatch.setattr(mesh_job, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(job_steps, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     job = a_job(interrupt_at=8)
     really_random = torch.randn
 
@@ -166,7 +167,7 @@ def test_a_checkpoint_of_another_job_is_told_apart(run):
 
 
 def test_a_failing_step_leaves_the_last_checkpoint(run, monkeypatch):
-    monkeypatch.setattr(mesh_job, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(job_steps, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     job = a_job(fail_at=6)
 
     with pytest.raises(ValueError, match="a bug"):
@@ -182,7 +183,7 @@ def test_a_failed_checkpoint_is_tried_again(run, monkeypatch):
         tries.append(checkpoint.step)
         return len(tries) > 2
 
-    monkeypatch.setattr(mesh_job, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(job_steps, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     monkeypatch.setattr(run, "save_checkpoint", no_space_at_first)
     optimise_with(a_job(steps=4), run)
 
@@ -190,7 +191,7 @@ def test_a_failed_checkpoint_is_tried_again(run, monkeypatch):
 
 
 def test_previews_come_at_growing_intervals():
-    schedule = mesh_job._PreviewSchedule(started=0.0)
+    schedule = job_steps._PreviewSchedule(started=0.0)
 
     due = [second for second in range(0, 300) if schedule.is_due(float(second))]
 
@@ -202,7 +203,7 @@ def test_previews_come_at_growing_intervals():
 
 
 def test_the_pace_follows_the_last_steps():
-    pace = mesh_job._Pace()
+    pace = job_steps._Pace()
 
     assert pace.after_step(0.0) == 0.0
     for step in range(1, 100):
@@ -286,7 +287,7 @@ def test_turntable_and_report_may_fail(run, written, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(mesh_job, "write_gif", no_space)
-    monkeypatch.setattr(mesh_job, "write_report", no_space)
+    monkeypatch.setattr(job_steps, "write_report", no_space)
 
     delivery, _ = deliver_with(run, tmp_path / "out.glb")
 
@@ -296,8 +297,10 @@ def test_turntable_and_report_may_fail(run, written, tmp_path, monkeypatch):
 
 
 def test_lack_of_memory_says_what_helps():
-    explained = mesh_job.explained(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore"))
+    explained = job_steps.explained(
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore"), smaller="--quality draft"
+    )
 
     assert "--quality draft" in str(explained)
     assert "Tried to allocate 2 GiB" in str(explained)
-    assert mesh_job.explained(KeyError("x")).args == ("x",)
+    assert job_steps.explained(KeyError("x"), smaller="").args == ("x",)

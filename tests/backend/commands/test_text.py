@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from backend import machine
 from backend.cli import app
-from backend.commands import mesh_job
+from backend.commands import job_steps, mesh_job
 from backend.commands import text as text_module
 from backend.errors import MissingModel, OutputNotWritable
 
@@ -259,7 +259,7 @@ def test_an_error_before_the_first_step_leaves_no_litter(monkeypatch):
 
 
 def test_a_bug_keeps_its_traceback_and_the_way_to_go_on(monkeypatch):
-    monkeypatch.setattr(mesh_job, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(job_steps, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     monkeypatch.setattr(FakeJob, "fail_at", 4)
 
     result = sketchbridge("text", "a cone")
