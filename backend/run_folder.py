@@ -4,7 +4,7 @@
     versions.json      of the software and the machine       previews/      step-000123.png
     metrics.jsonl      one line per step                     tensorboard/   the same numbers for TensorBoard
     notices.jsonl      what the user was told                log.txt        for people; tracebacks too
-    mesh.glb  turntable.gif  contact_sheet.png  report.html  at the end
+    mesh.glb  turntable.gif  contact_sheet.png  report.html  at the end, or picture.png, or what an illusion ends in
 
 Numbers, notices and pictures that cannot be written (a full disk) are reported once and lost; the job goes on.
 """

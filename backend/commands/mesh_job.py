@@ -114,6 +114,6 @@ MESH = Product(
     name="mesh",
     deliver=deliver,
     check_output=check_output_path,
-    smaller="--quality draft, --texture-size 512",
+    smaller="--quality draft, --texture-size 512, ",
     needs_kernels=True,
 )
