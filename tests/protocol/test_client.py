@@ -35,7 +35,8 @@ from protocol.messages import (
     WatchJob,
 )
 
-FAST = Timing(heartbeat=0.05, lost_after=0.4, hello=0.5, first_retry=0.02, longest_retry=0.1)
+# A busy machine stands still for a good part of a second now and then.
+FAST = Timing(heartbeat=0.05, lost_after=1.5, hello=0.5, first_retry=0.02, longest_retry=0.1)
 SUBMIT = SubmitJob(key=KEY, task="text", prompt="a cup")
 
 
@@ -176,8 +177,8 @@ def test_a_silent_server_is_noticed_within_the_stated_time():
         began = time.monotonic()
         lost = events_until(client, changed_to("lost"))[-1]
 
-        assert 0.3 < time.monotonic() - began < 1.5
-        assert "has said nothing for 0.4 s" in lost.sentence
+        assert 1.3 < time.monotonic() - began < 4
+        assert "has said nothing for 1.5 s" in lost.sentence
 
 
 def test_a_server_that_goes_away_is_noticed_long_before_it_is_silent_too_long():
@@ -191,7 +192,7 @@ def test_a_server_that_goes_away_is_noticed_long_before_it_is_silent_too_long():
 def test_heartbeats_keep_a_quiet_connection():
     with FakeServer() as server, connect(server) as client:
         events_until(client, changed_to("connected"))
-        server.wait_for(lambda: len(server.of(Heartbeat)) >= 12)  # 0.6 s: longer than a silence that counts as lost
+        server.wait_for(lambda: len(server.of(Heartbeat)) >= 40)  # 2 s: longer than a silence that counts as lost
 
         assert client.connection.state == "connected"
         assert server.hellos == 1
