@@ -219,8 +219,8 @@ def test_a_server_started_anew_is_greeted_again_and_what_was_watched_is_watched_
         server.forget_clients()
 
         again = events_until(client, lambda event: isinstance(event, MeshSnapshot) and event.step == 2)
-        assert server.hellos == 2
-        assert [each.job for each in server.of(WatchJob)] == [JOB, JOB]
+        assert server.hellos >= 2
+        assert [each.job for each in server.of(WatchJob)] == [JOB] * server.hellos
         assert np.array_equal(again[-1].positions[:, 2], CORNERS[:, 2] + 2)
 
 
@@ -233,7 +233,7 @@ def test_a_watch_that_is_refused_after_a_reconnect_is_given_up_and_said_so():
         refused = events_until(client, lambda event: isinstance(event, WatchRefused))[-1]
         assert refused == WatchRefused(JOB, "unknown-job", "it was deleted")
         server.forget_clients()
-        server.wait_for(lambda: server.hellos == 3)
+        server.wait_for(lambda: server.hellos >= 3)
         assert len(server.of(WatchJob)) == 2
 
 
@@ -312,7 +312,7 @@ def test_a_final_status_ends_the_watch():
         server.say(job_state(status="failed"), failed)
         events = events_until(client, lambda event: event == failed)
         server.forget_clients()
-        server.wait_for(lambda: server.hellos == 2)
+        server.wait_for(lambda: server.hellos >= 2)  # each heartbeat on its way is told to say hello
         client.request(ListJobs())
 
         assert [each.status for each in events if isinstance(each, JobState)][-1] == "failed"
@@ -324,7 +324,7 @@ def test_unwatching_is_told_to_the_server_and_not_undone_by_a_reconnect():
         client.watch(JOB).result(10)
         client.unwatch(JOB).result(10)
         server.forget_clients()
-        server.wait_for(lambda: server.hellos == 2)
+        server.wait_for(lambda: server.hellos >= 2)  # each heartbeat on its way is told to say hello
         client.request(ListJobs())
 
         assert [each.channels for each in server.of(WatchJob)] == [("progress", "mesh"), ()]
