@@ -27,6 +27,7 @@ from backend.render.backgrounds import sample_backgrounds
 from backend.render.rasteriser import Rasteriser
 from backend.render.renderer import FieldAppearance, RenderedViews, render_views
 from backend.render.shading import ShadingMode, sample_lighting
+from backend.saved_tensors import moments_of, restore_moments, under
 from backend.surfaces import DMTetSurface, FixedSurface, InitialShape, Surface
 
 
@@ -116,10 +117,7 @@ class MeshOptimisation:
         """Tensors and JSON-able facts from which `load_state` goes on as if nothing had been broken off."""
         tensors, metadata = self.surface.state()
         tensors |= {f"texture.{name}": value.detach().clone() for name, value in self.texture.state_dict().items()}
-        for group in self._optimiser.param_groups:
-            for index, parameter in enumerate(group["params"]):
-                for name, value in self._optimiser.state[parameter].items():
-                    tensors[f"adam.{group['name']}.{index}.{name}"] = value.detach().clone()
+        tensors |= moments_of(self._optimiser, self._named_parameters())
         tensors |= {f"distillation.{name}": value for name, value in self._distillation.state().items()}
         tensors["random"] = self._generator.get_state().clone()
         return tensors, {"step": self._step, **metadata}
@@ -128,18 +126,10 @@ class MeshOptimisation:
         """Goes back to what `state` told. Shapes that do not fit raise ValueError."""
         self._step = int(metadata["step"])
         self.surface.load_state(tensors, metadata, self._step)
-        self.texture.load_state_dict(_under("texture.", tensors))
-        self._distillation.load_state(_under("distillation.", tensors))
+        self.texture.load_state_dict(under("texture.", tensors))
+        self._distillation.load_state(under("distillation.", tensors))
         self._renew_optimiser()
-        for group in self._optimiser.param_groups:
-            for index, parameter in enumerate(group["params"]):
-                saved = _under(f"adam.{group['name']}.{index}.", tensors)
-                if saved:
-                    self._optimiser.state[parameter] = {
-                        # Adam counts its steps on the CPU.
-                        name: value.clone() if name == "step" else value.to(parameter.device, copy=True)
-                        for name, value in saved.items()
-                    }
+        restore_moments(self._optimiser, self._named_parameters(), tensors)
         self._generator.set_state(tensors["random"].cpu())
 
     def _make_step(self) -> Step:
@@ -266,6 +256,14 @@ class MeshOptimisation:
         # The authors' betas and epsilon, in 2D and in 3D.
         self._optimiser = torch.optim.Adam(self._parameter_groups(), betas=(0.9, 0.99), eps=1e-15)
 
+    def _named_parameters(self) -> dict[str, Tensor]:
+        """What is optimised, by the names under which its moments are saved."""
+        return {
+            f"adam.{group['name']}.{index}": parameter
+            for group in self._optimiser.param_groups
+            for index, parameter in enumerate(group["params"])
+        }
+
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """Groups that remember as `share` how fast they go relative to the rate of the surface or of the texture."""
         surface = self.surface.parameter_groups()
@@ -286,7 +284,3 @@ class _Clock:
         now = time.perf_counter()
         self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
         self._last = now
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -20,6 +20,7 @@ from backend.errors import BadInput
 from backend.noise_levels import Latents
 from backend.picture_config import PictureConfig
 from backend.picture_variables import LatentVariable, Pictures, PictureVariable, PixelVariable
+from backend.saved_tensors import moments_of, restore_moments, under
 
 Show = Callable[[Tensor], Tensor]
 """Pictures to the views that the prompts are about, differentiable."""
@@ -106,10 +107,7 @@ class PictureOptimisation:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and JSON-able facts from which `load_state` goes on as if nothing had been broken off."""
         tensors = {f"variable.{index}": value.detach().clone() for index, value in enumerate(self.variable.tensors)}
-        for index, parameter in enumerate(self.variable.tensors):
-            for name, value in self._optimiser.state[parameter].items():
-                if value is not None:  # momentum, which is not used
-                    tensors[f"optimiser.{index}.{name}"] = value.detach().clone()
+        tensors |= moments_of(self._optimiser, self._named_parameters())
         tensors |= {f"distillation.{name}": value for name, value in self._distillation.state().items()}
         tensors["random"] = self._generator.get_state().clone()
         return tensors, {"step": self._step}
@@ -123,17 +121,13 @@ class PictureOptimisation:
             if saved.shape != parameter.shape:
                 raise ValueError(f"saved for shape {tuple(saved.shape)}, but this job has {tuple(parameter.shape)}")
             parameter.copy_(saved)
-        self._distillation.load_state(_under("distillation.", tensors))
+        self._distillation.load_state(under("distillation.", tensors))
         self._optimiser = self._make_optimiser()
-        for index, parameter in enumerate(self.variable.tensors):
-            moments = _under(f"optimiser.{index}.", tensors)
-            if moments:
-                self._optimiser.state[parameter] = {
-                    # Adam counts its steps on the CPU.
-                    name: value.clone() if name == "step" else value.to(parameter.device, copy=True)
-                    for name, value in moments.items()
-                }
+        restore_moments(self._optimiser, self._named_parameters(), tensors)
         self._generator.set_state(tensors["random"].cpu())
+
+    def _named_parameters(self) -> dict[str, Tensor]:
+        return {f"optimiser.{index}": tensor for index, tensor in enumerate(self.variable.tensors)}
 
     def _make_step(self) -> PictureStep:
         progress = self._step / self.config.steps
@@ -199,7 +193,3 @@ class PictureOptimisation:
             return torch.optim.SGD(self.variable.tensors, lr=rate, weight_decay=decay)
         # The authors' betas and epsilon, in 2D and in 3D.
         return torch.optim.AdamW(self.variable.tensors, lr=rate, betas=(0.9, 0.99), eps=1e-15, weight_decay=decay)
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -18,6 +18,7 @@ from backend.geometry.smoothness import laplacian_roughness, normal_consistency,
 from backend.geometry.surface_guard import SurfaceGuard, gradients_are_finite
 from backend.geometry.tetrahedral_grid import TetrahedralGrid
 from backend.geometry.triangle_mesh import TriangleMesh
+from backend.saved_tensors import under
 
 InitialShape = Callable[[TetrahedralGrid], Tensor]
 """Signed distances [side, side, side] at the vertices of a lattice; asked again when the lattice grows."""
@@ -116,9 +117,7 @@ class DMTetSurface:
 
     def load_state(self, tensors: dict[str, Tensor], metadata: dict[str, Any], step: int) -> None:
         self._rate_factor = float(metadata["rate_factor"])
-        self.dmtet.load_state(
-            {name.removeprefix("dmtet."): value for name, value in tensors.items() if name.startswith("dmtet.")}
-        )
+        self.dmtet.load_state(under("dmtet.", tensors))
         self._guard.remember(step)
 
     def _resolution(self, progress: float) -> int:
