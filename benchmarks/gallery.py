@@ -265,10 +265,15 @@ def three_quarter_view(read: MeshFile, pixels: int = SHEET_PIXELS) -> np.ndarray
 
 
 def contact_sheet(views: Sequence[tuple[str, np.ndarray]], columns: int = SHEET_COLUMNS) -> Image.Image:
-    """Labelled views in a grid, each on a soft shadow. Views are uint8 [size, size, 4] over SHEET_BACKGROUND."""
+    """Labelled views in a grid, each on a soft shadow. Views are uint8 [size, size, 4] over SHEET_BACKGROUND.
+
+    Args:
+        columns: At most so many.
+    """
     size, margin = views[0][1].shape[0], 16
     height = size + SHEET_LABEL_PIXELS
     rows = -(-len(views) // columns)
+    columns = -(-len(views) // rows)  # rows of one length, as far as that goes
     sheet = Image.new("RGB", (columns * size + 2 * margin, rows * height + 2 * margin), _bytes(SHEET_BACKGROUND))
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(14)
