@@ -249,7 +249,7 @@ expected.</footer>
 @torch.no_grad()
 def three_quarter_view(read: MeshFile, pixels: int = SHEET_PIXELS) -> np.ndarray:
     """The mesh from the front right and a little above, with its coverage: uint8 [height, width, 4]."""
-    cameras = turntable_cameras(1, elevation_degrees=20.0, framing=1.06, first_azimuth_degrees=32.0)
+    cameras = turntable_cameras(1, elevation_degrees=20.0, framing=1.2, first_azimuth_degrees=32.0)
     views = render_views(
         choose_rasteriser(torch.device("cpu")),
         read.mesh,

@@ -128,15 +128,14 @@ def test_an_exhibit_is_two_files_that_are_made_again_only_for_another_mesh(tmp_p
     assert gif.read_bytes() != b"kept"
 
 
-@pytest.mark.parametrize("count", [1, 6, 7])
-def test_the_contact_sheet_has_a_place_for_every_view(count):
+@pytest.mark.parametrize(("count", "columns", "rows"), [(1, 1, 1), (6, 6, 1), (7, 4, 2), (18, 6, 3)])
+def test_the_contact_sheet_has_a_place_for_every_view(count, columns, rows):
     view = np.zeros((48, 48, 4), dtype=np.uint8)
     view[10:40, 10:40] = (200, 30, 30, 255)
 
     sheet = contact_sheet([("red cube", view)] * count)
 
-    rows = -(-count // 6)
-    assert sheet.size == (6 * 48 + 32, rows * (48 + 26) + 32)
+    assert sheet.size == (columns * 48 + 32, rows * (48 + 26) + 32)
     colours = np.asarray(sheet).reshape(-1, 3)
     assert int((colours == (200, 30, 30)).all(axis=1).sum()) == count * 30 * 30
 
