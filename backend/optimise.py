@@ -219,12 +219,13 @@ class MeshOptimisation:
     def _distil(self, pictures: Tensor, cameras: CameraBatch, progress: float) -> tuple[float, Distilled]:
         """Leaves the gradient of the diffusion model in `pictures.grad`, and returns its mean norm."""
         latents = self.prior.encode_images(pictures)
+        uses_opposite_views = self.config.distillation.perp_neg_weight != 0
         distilled = self._distillation.gradient_of(
             latents,
             self._describe(cameras),
             progress,
             cameras.camera_to_world(),
-            opposite_views=self._describe(cameras, turned_degrees=180.0),
+            opposite_views=self._describe(cameras, turned_degrees=180.0) if uses_opposite_views else None,
         )
         loss_with_gradient(latents, distilled.gradient).backward()
         return distilled.gradient.flatten(1).norm(dim=1).mean().item(), distilled

@@ -76,10 +76,6 @@ class SurfaceGuard:
         sentence = f"{fault} at step {step}: went back to the surface of step {good_step}."
         return SurfaceTrouble(step, good_step, sentence)
 
-    def gradients_are_finite(self) -> bool:
-        """Whether the gradients of the surface can be given to the optimiser."""
-        return gradients_are_finite(self._dmtet)
-
     def _fault(self, mesh: TriangleMesh) -> str | None:
         with torch.no_grad():
             total = sum(parameter.sum() for parameter in self._dmtet.parameters()) + self._dmtet.base_sdf.sum()

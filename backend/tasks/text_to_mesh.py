@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from jaxtyping import UInt8
-from torch import Tensor
 
 from backend.appearance.bake import FinishedMesh, finish_mesh
 from backend.config import OptimisationConfig, TextToMeshSettings
 from backend.errors import SketchbridgeError
 from backend.geometry.components import remove_floaters
 from backend.geometry.signed_distance import load_initial_mesh, sphere
-from backend.optimise import MeshOptimisation, Step
 from backend.surfaces import InitialShape
-from backend.tasks.setting_up import preview_of, set_up
+from backend.tasks.mesh_task import MeshTask
+from backend.tasks.setting_up import set_up
 
 
-class TextToMesh:
+class TextToMesh(MeshTask):
     """One job. Raises what the user can do something about as a SketchbridgeError when it is built.
 
     Args:
@@ -38,31 +34,7 @@ class TextToMesh:
         config = config or settings.resolve()
         initial_shape = _initial_shape(settings, config)  # first, as it is what may be wrong with the least to wait for
         ready = set_up(settings, config, notice)
-        self.config, self.device = ready.config, ready.device
-        self.rasteriser, self.prior = ready.rasteriser, ready.prior
-        self._optimisation = MeshOptimisation(
-            settings.prompt, self.config, self.prior, self.rasteriser, initial_shape, settings.seed
-        )
-
-    @property
-    def total_steps(self) -> int:
-        return self.config.steps
-
-    def steps(self) -> Iterator[Step]:
-        """The steps that are left. Closing the iterator cancels between two of them."""
-        return self._optimisation.steps()
-
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """See `MeshOptimisation.state`."""
-        return self._optimisation.state()
-
-    def load_state(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-        """See `MeshOptimisation.load_state`."""
-        self._optimisation.load_state(tensors, metadata)
-
-    def preview(self, view_count: int = 4, resolution: int = 256) -> UInt8[Tensor, "views height width 3"]:
-        """See `setting_up.preview_of`."""
-        return preview_of(self._optimisation, view_count, resolution)
+        super().__init__(settings, ready, initial_shape)
 
     def finish(self, progress: Callable[[str], None] = lambda sentence: None) -> FinishedMesh:
         """The surface so far without floaters, decimated if asked for, unwrapped, with its textures baked.

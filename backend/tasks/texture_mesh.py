@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from jaxtyping import UInt8
 from torch import Tensor
 
 from backend.appearance.bake import FinishedMesh, finish_mesh
@@ -20,11 +19,11 @@ from backend.geometry.given_mesh import creased_normals, own_layout, unwrap_give
 from backend.geometry.mesh_input import UpAxis, place_in_ball, read_mesh_input
 from backend.geometry.triangle_mesh import TriangleMesh
 from backend.geometry.unwrap import UnwrappedMesh
-from backend.optimise import MeshOptimisation, Step
-from backend.tasks.setting_up import preview_of, set_up
+from backend.tasks.mesh_task import MeshTask
+from backend.tasks.setting_up import set_up
 
 
-class TextureMesh:
+class TextureMesh(MeshTask):
     """One job. Raises what the user can do something about as a SketchbridgeError when it is built.
 
     The mesh is optimised in front of the cameras, centred and scaled into their ball, and finished with the coordinates
@@ -54,32 +53,8 @@ class TextureMesh:
         self._file_positions, self._file_normals = _floats(file.vertices), _floats(placement.turn_back(normals))
 
         ready = set_up(settings, config or settings.resolve(), notice)
-        self.config, self.device = ready.config, ready.device
-        self.rasteriser, self.prior = ready.rasteriser, ready.prior
-        self._normals = _floats(normals).to(self.device)
-        self._optimisation = MeshOptimisation(
-            settings.prompt, self.config, self.prior, self.rasteriser, mesh, settings.seed
-        )
-
-    @property
-    def total_steps(self) -> int:
-        return self.config.steps
-
-    def steps(self) -> Iterator[Step]:
-        """The steps that are left. Closing the iterator cancels between two of them."""
-        return self._optimisation.steps()
-
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """See `MeshOptimisation.state`."""
-        return self._optimisation.state()
-
-    def load_state(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-        """See `MeshOptimisation.load_state`."""
-        self._optimisation.load_state(tensors, metadata)
-
-    def preview(self, view_count: int = 4, resolution: int = 256) -> UInt8[Tensor, "views height width 3"]:
-        """See `setting_up.preview_of`."""
-        return preview_of(self._optimisation, view_count, resolution)
+        self._normals = _floats(normals).to(ready.device)
+        super().__init__(settings, ready, mesh)
 
     def finish(self, progress: Callable[[str], None] = lambda sentence: None) -> FinishedMesh:
         """The mesh with its texture so far, on its own UVs where they are good.

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from backend.geometry.dmtet import DMTet, DMTetConfig
-from backend.geometry.surface_guard import SurfaceGuard
+from backend.geometry.surface_guard import SurfaceGuard, gradients_are_finite
 
 NAN = float("nan")
 
@@ -94,11 +94,10 @@ def test_after_growing_the_remembered_surface_is_the_grown_one(dmtet):
 
 
 def test_gradients_that_are_not_finite_are_seen_before_the_step(dmtet):
-    guard = SurfaceGuard(dmtet)
-    assert guard.gradients_are_finite()  # none yet
+    assert gradients_are_finite(dmtet)  # none yet
 
     dmtet.extract_mesh().positions.sum().backward()
-    assert guard.gradients_are_finite()
+    assert gradients_are_finite(dmtet)
     dmtet.sdf_levels[1].grad[3, 3, 3] = NAN
 
-    assert not guard.gradients_are_finite()
+    assert not gradients_are_finite(dmtet)
