@@ -14,12 +14,14 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from backend import cli_pictures
+from backend import cli_client, cli_pictures, cli_server
 from backend.cli_options import (
     BridgeStartOption,
     DeviceOption,
     GuidanceScaleOption,
     JsonOption,
+    LookArgument,
+    MeshArgument,
     MethodOption,
     MoreWords,
     OutputOption,
@@ -160,18 +162,8 @@ class _TextureCommand(typer.core.TyperCommand):
 
 @app.command(no_args_is_help=True, cls=_TextureCommand)
 def texture(
-    mesh: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="MESH",
-            help="The mesh: .glb, .gltf, .obj, .off, .ply or .stl; it need not be closed.",
-            show_default=False,
-        ),
-    ] = None,
-    prompt: Annotated[
-        str | None,
-        typer.Argument(metavar="PROMPT", help="What it is to look like, in quotes.", show_default=False),
-    ] = None,
+    mesh: MeshArgument = None,
+    prompt: LookArgument = None,
     more_words: MoreWords = None,
     output: OutputOption = None,
     resume: ResumeOption = None,
@@ -246,6 +238,8 @@ A second one stops at once.
 
 
 cli_pictures.add_commands(app)
+cli_client.add_commands(app)
+cli_server.add_commands(app)
 
 
 @app.command()

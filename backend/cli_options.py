@@ -108,6 +108,17 @@ FolderOutputOption = Annotated[
         help="A folder for the pictures, views.png and turn.gif. Without it they are only in the run folder.",
     ),
 ]
+MeshArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="MESH",
+        help="The mesh: .glb, .gltf, .obj, .off, .ply or .stl; it need not be closed.",
+        show_default=False,
+    ),
+]
+LookArgument = Annotated[
+    str | None, typer.Argument(metavar="PROMPT", help="What it is to look like, in quotes.", show_default=False)
+]
 PictureArgument = Annotated[
     Path | None,
     typer.Argument(

@@ -96,6 +96,8 @@ class SurfaceConfig:
     normal_consistency_weight: float = 1.0
     laplacian_weight: float = 0.0
     sign_change_weight: float = 0.0
+    mesh_weight: float = 0.0
+    """On how far the signed distances are from those of the initial mesh; see `geometry.shape_difference`."""
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,11 @@
       BadInput            a setting, prompt or file that was given is wrong; the message says what would be right
         UnreadableMesh    an initial mesh that cannot be read or used
       MissingModel        the diffusion model is not there, or is no diffusers pipeline
+      EmptySurface        a surface that has vanished, so that there is no mesh to write
       OutputNotWritable   the place for the results cannot be written
       DamagedRun          a run folder that cannot be resumed
       MissingRasteriser   the rasteriser asked for is not installed on this machine
+      UnusableState       the folder of a server's jobs is in use, damaged, or of another version
 
 The command line shows the message of these without a traceback. Anything else is a bug of ours and keeps its traceback.
 """
@@ -30,6 +32,10 @@ class MissingModel(SketchbridgeError):
     """A diffusion model that is not on this machine, or a folder that is no diffusers pipeline."""
 
 
+class EmptySurface(SketchbridgeError):
+    """A surface that has vanished, so that there is no mesh to write."""
+
+
 class OutputNotWritable(SketchbridgeError):
     """The results cannot be written: no permission, no space, or a suffix that is not known."""
 
@@ -40,3 +46,7 @@ class DamagedRun(SketchbridgeError):
 
 class MissingRasteriser(SketchbridgeError):
     """The rasteriser that was asked for cannot run on this machine. The message says how to install it."""
+
+
+class UnusableState(SketchbridgeError):
+    """The folder in which a server keeps its jobs cannot be used. The message says why and what to do."""

@@ -1,6 +1,6 @@
 """THE loop: a generator that yields steps. It never sends, saves, logs or draws; whoever asks for steps does.
 
-Cancelling is closing the generator, pausing is not asking for the next step.
+Cancelling is closing the generator, pausing is not asking for the next step, steering is calling `steer` between two.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from backend.appearance.painting import paint_surface
 from backend.appearance.texture_field import TextureField, TextureFieldConfig
 from backend.cameras import CameraBatch, OrbitRange, sample_orbit_cameras
 from backend.config import OptimisationConfig
@@ -20,6 +21,7 @@ from backend.diffusion.prior import DiffusionPrior
 from backend.diffusion.prompts import describe_view
 from backend.distillation import Distillation, Distilled
 from backend.geometry.dmtet import DMTet, add_new_groups
+from backend.geometry.placed_mesh import PlacedMesh
 from backend.geometry.surface_guard import gradients_are_finite
 from backend.geometry.triangle_mesh import TriangleMesh
 from backend.losses.score_distillation import loss_with_gradient
@@ -28,6 +30,7 @@ from backend.render.rasteriser import Rasteriser
 from backend.render.renderer import FieldAppearance, RenderedViews, render_views
 from backend.render.shading import ShadingMode, sample_lighting
 from backend.saved_tensors import moments_of, restore_moments, under
+from backend.steering import Steered, Steering
 from backend.surfaces import DMTetSurface, FixedSurface, InitialShape, Surface
 
 
@@ -70,7 +73,9 @@ class MeshOptimisation:
         seed: int,
     ) -> None:
         self.prompt, self.config, self.prior, self.rasteriser = prompt, config, prior, rasteriser
+        self._first_prompt, self._first_config, self._steered = prompt, config, Steered()
         self._step = 0
+        self._mesh: TriangleMesh | None = None  # of the last step, as long as it is the present one
         self._generator = torch.Generator().manual_seed(seed)
         self._distillation = Distillation(prompt, config.distillation, prior, self._generator)
         self.surface: Surface = (
@@ -102,9 +107,34 @@ class MeshOptimisation:
             yield self._make_step()
 
     def current_mesh(self) -> TriangleMesh:
-        """The surface as it is, without gradients."""
-        with torch.no_grad():
-            return self.surface.extract_mesh().detach()
+        """The surface as it is, without gradients. Costs nothing after a step, which has looked at it already."""
+        if self._mesh is None:
+            with torch.no_grad():
+                self._mesh = self.surface.extract_mesh().detach()
+        return self._mesh
+
+    def steer(self, change: Steering) -> None:
+        """Takes a change, between two steps.
+
+        After an edited mesh the surface is that mesh, with its colours, or those that the old surface had nearest to
+        it.
+
+        Raises:
+            BadInput: The edited mesh has no surface on the lattice; nothing has changed then.
+        """
+        if change.mesh is not None:
+            earlier = self.current_mesh()
+            self.surface.replace(change.mesh, self._step)
+            self._mesh = None
+            self.paint(change.mesh, earlier)
+        self._take(self._steered.after(change, self._step, self._first_config.steps))
+
+    def paint(self, mesh: PlacedMesh, earlier: TriangleMesh | None = None) -> None:
+        """Fits the texture to a mesh; see `paint_surface`. What the optimiser remembers is forgotten."""
+        device = self.prior.device
+        colours = None if mesh.colours is None else torch.from_numpy(mesh.colours).float().to(device)
+        paint_surface(self.texture, mesh.triangle_mesh().to(device), colours, earlier)
+        self._renew_optimiser()
 
     @torch.no_grad()
     def render(self, cameras: CameraBatch, resolution: int, **options: Any) -> RenderedViews:
@@ -120,11 +150,13 @@ class MeshOptimisation:
         tensors |= moments_of(self._optimiser, self._named_parameters())
         tensors |= {f"distillation.{name}": value for name, value in self._distillation.state().items()}
         tensors["random"] = self._generator.get_state().clone()
-        return tensors, {"step": self._step, **metadata}
+        return tensors, {"step": self._step, "steered": self._steered.to_json(), **metadata}
 
     def load_state(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
         """Goes back to what `state` told. Shapes that do not fit raise ValueError."""
         self._step = int(metadata["step"])
+        self._mesh = None
+        self._take(Steered.from_json(metadata.get("steered", {})))
         self.surface.load_state(tensors, metadata, self._step)
         self.texture.load_state_dict(under("texture.", tensors))
         self._distillation.load_state(under("distillation.", tensors))
@@ -132,9 +164,18 @@ class MeshOptimisation:
         restore_moments(self._optimiser, self._named_parameters(), tensors)
         self._generator.set_state(tensors["random"].cpu())
 
+    def _take(self, steered: Steered) -> None:
+        """Goes on with these changes to what the job began with."""
+        self._steered = steered
+        self.config = steered.mesh_config(self._first_config)
+        self.prompt = self._first_prompt if steered.prompt is None else steered.prompt
+        self.surface.configure(self.config.surface)
+        self._distillation.prompt, self._distillation.config = self.prompt, self.config.distillation
+
     def _make_step(self) -> Step:
         clock = _Clock()
-        progress = self._step / self.config.steps
+        progress = self._steered.progress(self._step, self._first_config.steps)
+        self._mesh = None
         mesh = self.surface.extract_mesh()
         notices = self._restore_if_broken(mesh) + self._grow(progress)
         if notices:  # the surface, or its lattice, is another one now
@@ -183,7 +224,10 @@ class MeshOptimisation:
     def _restore_if_broken(self, mesh: TriangleMesh) -> list[str]:
         """Puts the last good surface back where the present one, `mesh`, is empty or not finite, and says so."""
         trouble = self.surface.restore_if_broken(self._step, mesh)
-        return [] if trouble is None else [self._slow_down(trouble)]
+        if trouble is None:
+            return []
+        self._mesh = None
+        return [self._slow_down(trouble)]
 
     def _grow(self, progress: float) -> list[str]:
         notices = self.surface.grow(self._step, progress)

@@ -21,6 +21,7 @@ from backend.noise_levels import Latents
 from backend.picture_config import PictureConfig
 from backend.picture_variables import LatentVariable, Pictures, PictureVariable, PixelVariable
 from backend.saved_tensors import moments_of, restore_moments, under
+from backend.steering import Steered, Steering
 
 Show = Callable[[Tensor], Tensor]
 """Pictures to the views that the prompts are about, differentiable."""
@@ -77,6 +78,7 @@ class PictureOptimisation:
         if show is not None and config.variable != "pixels":
             raise ValueError("what is shown is made of pixels, so the variable must be pixels")
         self.prompts, self.config, self.prior = prompts, config, prior
+        self._first_prompts, self._first_config, self._steered = prompts, config, Steered()
         self._show, self._step = show, 0
         self._generator = torch.Generator().manual_seed(seed)
         self._distillation = Distillation(prompts, config.distillation, prior, self._generator, reference)
@@ -104,18 +106,23 @@ class PictureOptimisation:
         pictures = self.pictures()
         return pictures if self._show is None else self._show(pictures)
 
+    def steer(self, change: Steering) -> None:
+        """Takes a change, between two steps; a new prompt is that of every picture. What is for meshes is ignored."""
+        self._take(self._steered.after(change, self._step, self._first_config.steps))
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and JSON-able facts from which `load_state` goes on as if nothing had been broken off."""
         tensors = {f"variable.{index}": value.detach().clone() for index, value in enumerate(self.variable.tensors)}
         tensors |= moments_of(self._optimiser, self._named_parameters())
         tensors |= {f"distillation.{name}": value for name, value in self._distillation.state().items()}
         tensors["random"] = self._generator.get_state().clone()
-        return tensors, {"step": self._step}
+        return tensors, {"step": self._step, "steered": self._steered.to_json()}
 
     @torch.no_grad()
     def load_state(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
         """Goes back to what `state` told. Shapes that do not fit raise ValueError."""
         self._step = int(metadata["step"])
+        self._take(Steered.from_json(metadata.get("steered", {})))
         for index, parameter in enumerate(self.variable.tensors):
             saved = tensors[f"variable.{index}"]
             if saved.shape != parameter.shape:
@@ -126,11 +133,19 @@ class PictureOptimisation:
         restore_moments(self._optimiser, self._named_parameters(), tensors)
         self._generator.set_state(tensors["random"].cpu())
 
+    def _take(self, steered: Steered) -> None:
+        """Goes on with these changes to what the job began with."""
+        self._steered = steered
+        self.config = steered.picture_config(self._first_config)
+        prompt = steered.prompt
+        self.prompts = self._first_prompts if prompt is None else [prompt] * len(self._first_prompts)
+        self._distillation.prompt, self._distillation.config = self.prompts, self.config.distillation
+
     def _named_parameters(self) -> dict[str, Tensor]:
         return {f"optimiser.{index}": tensor for index, tensor in enumerate(self.variable.tensors)}
 
     def _make_step(self) -> PictureStep:
-        progress = self._step / self.config.steps
+        progress = self._steered.progress(self._step, self._first_config.steps)
         started = time.perf_counter()
         latents = self._latents()
         encoded = time.perf_counter()

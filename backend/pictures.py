@@ -62,13 +62,46 @@ def read_picture(
         BadInput: It is not there, no picture, damaged, or too large.
     """
     path = Path(path).expanduser()
-    with _explained(path), warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    with _explained(path):
         _require_small_file(path)
-        with Image.open(path, formats=READ_FORMATS) as opened:
-            _require_few_pixels(path, opened.size)
-            opened.load()
-            whole = ImageOps.exif_transpose(opened)
+        return _read(path, path, READ_FORMATS, size, notice)
+
+
+def read_png(
+    content: bytes, name: str, size: int, notice: Callable[[str], None] = lambda sentence: None
+) -> Float[Tensor, "size size 3"]:
+    """The same for the bytes of a PNG file, which errors and notices call `name`.
+
+    Raises:
+        BadInput: It is no PNG file, damaged, or too large.
+    """
+    with _explained(Path(name)):
+        return _read(io.BytesIO(content), Path(name), ("PNG",), size, notice)
+
+
+def open_picture(source: Path | bytes, name: str | None = None) -> Image.Image:
+    """A picture as it is in its file, or in the bytes of a PNG file, turned as its EXIF says; decoded and checked.
+
+    Args:
+        name: What errors call it; None for the path.
+
+    Raises:
+        BadInput: It is not there, no picture, damaged, or too large.
+    """
+    path = Path(name or "picture") if isinstance(source, bytes) else source.expanduser()
+    with _explained(path):
+        if isinstance(source, bytes):
+            return _open(io.BytesIO(source), path, ("PNG",))
+        _require_small_file(path)
+        return _open(path, path, READ_FORMATS)
+
+
+def _read(
+    source: Path | io.BytesIO, path: Path, formats: tuple[str, ...], size: int, notice: Callable[[str], None]
+) -> Float[Tensor, "size size 3"]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        whole = _open(source, path, formats)
         picture = _on_white(_as_srgb(whole, path, notice))
     square = _middle_square(picture, path, notice)
     resized = square.resize((size, size), Image.Resampling.LANCZOS)
@@ -153,6 +186,15 @@ def check_folder_output(path: Path) -> None:
 
 
 # ---------------------------------------------------------------------- reading
+
+
+def _open(source: Path | io.BytesIO, path: Path, formats: tuple[str, ...]) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(source, formats=formats) as opened:
+            _require_few_pixels(path, opened.size)
+            opened.load()
+            return ImageOps.exif_transpose(opened)
 
 
 @contextmanager

@@ -66,6 +66,7 @@ class RunFolder:
         self._is_new = False
         self.tell: Callable[[str], None] = lambda _: None
         """Shows a notice to the user; `notice` calls it and keeps the notice as well."""
+        self.uses_tensorboard = True
 
     # ------------------------------------------------------------------ beginning
 
@@ -97,24 +98,30 @@ class RunFolder:
         if parent.exists() and not parent.is_dir():
             raise BadInput(f"--run-dir {parent} is a file; give a folder, in which each run gets one of its own")
         _require_space(parent)
-        try:
+        record = _new_record(task, settings, resolved, output)
+        with _explained(parent):
             folder = _make_dated_folder(parent, title)
-            record = {
-                "format": FORMAT_NAME,
-                "format_version": FORMAT_VERSION,
-                "task": task,
-                "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-                "output": None if output is None else str(output.absolute()),
-                "settings": dict(settings),
-                "resolved": dict(resolved or {}),
-            }
-            write_whole_file(folder / "settings.json", _encode(_to_json(record, indent=2)))
-        except OSError as error:
-            raise OutputNotWritable(
-                f"no run folder can be made in {parent} ({error.strerror or error}); "
-                "choose another place with --run-dir"
-            ) from error
-        run = cls(folder, record)
+            write_whole_file(folder / "settings.json", record)
+        return cls._begun_anew(folder)
+
+    @classmethod
+    def create_at(
+        cls, path: Path, *, task: str, settings: Mapping[str, Any], resolved: Mapping[str, Any] | None = None
+    ) -> RunFolder:
+        """A run in exactly this folder, which may be there already, as long as it is no run yet; see `create`.
+
+        Raises:
+            OutputNotWritable: The folder cannot be made, or its disk is nearly full.
+        """
+        _require_space(path)
+        with _explained(path):
+            path.mkdir(parents=True, exist_ok=True)
+            write_whole_file(path / "settings.json", _new_record(task, settings, resolved, None))
+        return cls._begun_anew(path)
+
+    @classmethod
+    def _begun_anew(cls, folder: Path) -> RunFolder:
+        run = cls(folder, _read_record(folder))
         run._begin()
         run._is_new = True
         return run
@@ -307,17 +314,27 @@ class RunFolder:
         folder = self.path / "checkpoints"
         checkpoint = read_newest_checkpoint(folder, self.notice)
         remove_partial_checkpoints(folder)
-        remove_checkpoints_after(folder, checkpoint.step)
+        self._forget_after(checkpoint.step)
+        return checkpoint
+
+    def start_over(self) -> None:
+        """Goes back to before the first step: removes all checkpoints, and what was recorded."""
+        self._close_metrics()
+        remove_partial_checkpoints(self.path / "checkpoints")
+        self._forget_after(0)
+
+    def _forget_after(self, step: int) -> None:
+        """Removes what was recorded since a step."""
+        remove_checkpoints_after(self.path / "checkpoints", step)
         for name in ("metrics.jsonl", "notices.jsonl"):
             path = self.path / name
-            kept = [entry for entry in _read_json_lines(path) if (entry.get("step") or 0) <= checkpoint.step]
+            kept = [entry for entry in _read_json_lines(path) if (entry.get("step") or 0) <= step]
             if path.exists():
                 # Even if no step is too many: a torn last line would swallow the next one.
                 write_whole_file(path, _encode("".join(_to_json(entry) + "\n" for entry in kept)))
-        for step, path in self.previews():
-            if step > checkpoint.step:
+        for drawn_at, path in self.previews():
+            if drawn_at > step:
                 path.unlink(missing_ok=True)
-        return checkpoint
 
     # ------------------------------------------------------------------ inside
 
@@ -333,7 +350,7 @@ class RunFolder:
 
     def _tensorboard_writer(self, first_step: int) -> Any:
         """A SummaryWriter, made when the first numbers come; None where TensorBoard is not installed."""
-        if self._tensorboard is None and "TensorBoard" not in self._already_told:
+        if self._tensorboard is None and self.uses_tensorboard and "TensorBoard" not in self._already_told:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
@@ -383,6 +400,33 @@ class _RunLogHandler(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
         """logging would print a traceback per message here; the run has its own notice for a full disk."""
+
+
+def _new_record(
+    task: str, settings: Mapping[str, Any], resolved: Mapping[str, Any] | None, output: Path | None
+) -> bytes:
+    """The content of settings.json."""
+    record = {
+        "format": FORMAT_NAME,
+        "format_version": FORMAT_VERSION,
+        "task": task,
+        "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "output": None if output is None else str(output.absolute()),
+        "settings": dict(settings),
+        "resolved": dict(resolved or {}),
+    }
+    return _encode(_to_json(record, indent=2))
+
+
+@contextmanager
+def _explained(place: Path) -> Iterator[None]:
+    """What the system says against a new run folder as an OutputNotWritable."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputNotWritable(
+            f"no run folder can be made in {place} ({error.strerror or error}); choose another place with --run-dir"
+        ) from error
 
 
 def slug_of(title: str) -> str:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from backend.config import SurfaceConfig
 from backend.geometry.dmtet import DMTet, DMTetConfig
+from backend.geometry.placed_mesh import PlacedMesh
+from backend.geometry.shape_difference import shape_difference
 from backend.geometry.smoothness import laplacian_roughness, normal_consistency, sign_change_entropy
 from backend.geometry.surface_guard import SurfaceGuard, gradients_are_finite
 from backend.geometry.tetrahedral_grid import TetrahedralGrid
@@ -50,6 +52,20 @@ class Surface(Protocol):
     def slow_down(self) -> str:
         """Called after trouble; a sentence about what follows."""
 
+    def configure(self, config: SurfaceConfig) -> None:
+        """Takes other rates and weights from now on."""
+
+    def replace(self, mesh: PlacedMesh, step: int) -> None:
+        """Becomes an edited mesh; all that was learnt is in it or gone. The optimiser's moments mean nothing then.
+
+        Raises:
+            BadInput: There is no surface in it for this lattice; nothing has changed then.
+        """
+
+    @property
+    def edited(self) -> PlacedMesh | None:
+        """What `replace` was given last."""
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and JSON-able facts for `load_state`."""
 
@@ -61,14 +77,15 @@ class DMTetSurface:
     """A surface on a lattice that grows, watched over by a guard.
 
     Args:
-        initial_shape: Where it starts.
+        initial_shape: Where it starts, and what `mesh_weight` holds it to.
     """
 
     def __init__(self, initial_shape: InitialShape, config: SurfaceConfig, device: torch.device) -> None:
-        self._initial_shape, self._config, self._device = initial_shape, config, device
+        self._first_shape, self._config, self._device = initial_shape, config, device
+        self.edited: PlacedMesh | None = None  # takes the first shape's place
         self._rate_factor = 1.0  # halved whenever the surface had to be put back
         self.dmtet = DMTet(DMTetConfig(resolution=self._resolution(0.0))).to(device)
-        self.dmtet.initialise_from(initial_shape(self.dmtet.grid).to(device))
+        self.dmtet.initialise_from(self._sample_shape(self.dmtet.grid))
         self._guard = SurfaceGuard(self.dmtet)
 
     def extract_mesh(self) -> TriangleMesh:
@@ -90,6 +107,12 @@ class DMTetSurface:
             ("normal consistency", config.normal_consistency_weight, lambda: normal_consistency(mesh)),
             ("laplacian", config.laplacian_weight, lambda: laplacian_roughness(mesh)),
             ("sign change", config.sign_change_weight, lambda: sign_change_entropy(self.dmtet.signed_distances())),
+            # The lattice's base is the shape that it began with, at every resolution.
+            (
+                "initial mesh",
+                config.mesh_weight,
+                lambda: shape_difference(self.dmtet.signed_distances(), self.dmtet.base_sdf),
+            ),
         )
         return {name: weight * term() for name, weight, term in terms if weight > 0}
 
@@ -98,8 +121,7 @@ class DMTetSurface:
         if wanted <= self.dmtet.grid.resolution:
             return []
         # Sampled anew: a finer lattice sees more of an initial mesh than interpolation of the coarser one would.
-        shape = self._initial_shape(TetrahedralGrid(wanted, self.dmtet.grid.half_extent_metres))
-        self.dmtet.grow(wanted, shape.to(self._device))
+        self.dmtet.grow(wanted, self._sample_shape(TetrahedralGrid(wanted, self.dmtet.grid.half_extent_metres)))
         self._guard.remember(step)
         return [f"the lattice grows to {wanted} cells a side"]
 
@@ -111,14 +133,28 @@ class DMTetSurface:
         self._rate_factor *= 0.5
         return f"The surface now moves at {self._rate_factor:.3g} of its rate."
 
+    def configure(self, config: SurfaceConfig) -> None:
+        self._config = config
+
+    def replace(self, mesh: PlacedMesh, step: int) -> None:
+        # Checks the distances before it changes anything.
+        self.dmtet.initialise_from(mesh.signed_distances(self.dmtet.grid).to(self._device))
+        self.edited = mesh
+        self._guard.remember(step)
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = {f"dmtet.{name}": value for name, value in self.dmtet.state().items()}
-        return tensors, {"rate_factor": self._rate_factor}
+        return tensors | _edited_tensors(self.edited), {"rate_factor": self._rate_factor}
 
     def load_state(self, tensors: dict[str, Tensor], metadata: dict[str, Any], step: int) -> None:
         self._rate_factor = float(metadata["rate_factor"])
+        self.edited = _edited_mesh(tensors)
         self.dmtet.load_state(under("dmtet.", tensors))
         self._guard.remember(step)
+
+    def _sample_shape(self, grid: TetrahedralGrid) -> Tensor:
+        shape = self._first_shape if self.edited is None else self.edited.signed_distances
+        return shape(grid).to(self._device)
 
     def _resolution(self, progress: float) -> int:
         """Cells a side at this share of the job."""
@@ -126,10 +162,11 @@ class DMTetSurface:
 
 
 class FixedSurface:
-    """A mesh that stays as it is: nothing to learn, to grow or to watch."""
+    """A mesh that stays as it is, unless its user edits it: nothing to learn, to grow or to watch."""
 
     def __init__(self, mesh: TriangleMesh) -> None:
-        self._mesh = mesh.detach()
+        self._mesh = self._first_mesh = mesh.detach()
+        self.edited: PlacedMesh | None = None
 
     def extract_mesh(self) -> TriangleMesh:
         return self._mesh
@@ -155,15 +192,33 @@ class FixedSurface:
     def slow_down(self) -> str:
         return "The texture stays as it was before."
 
+    def configure(self, config: SurfaceConfig) -> None:
+        """Nothing of it concerns a mesh that stays as it is."""
+
+    def replace(self, mesh: PlacedMesh, step: int) -> None:
+        self._mesh, self.edited = mesh.triangle_mesh().to(self._mesh.positions.device), mesh
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The mesh comes from a file and is not saved; its fingerprint tells whether the file is still the same."""
-        return {}, {"mesh_fingerprint": self._fingerprint()}
+        """The first mesh comes from a file and is not saved; its fingerprint tells if the file is still the same."""
+        return _edited_tensors(self.edited), {"mesh_fingerprint": self._fingerprint()}
 
     def load_state(self, tensors: dict[str, Tensor], metadata: dict[str, Any], step: int) -> None:
         if metadata["mesh_fingerprint"] != self._fingerprint():
             raise ValueError("the mesh is not the one that the run began with")
+        self._mesh, self.edited = self._first_mesh, _edited_mesh(tensors)
+        if self.edited is not None:
+            self.replace(self.edited, step)
 
     def _fingerprint(self) -> str:
-        digest = hashlib.sha256(self._mesh.positions.cpu().contiguous().numpy().tobytes())
-        digest.update(self._mesh.faces.cpu().contiguous().numpy().tobytes())
+        digest = hashlib.sha256(self._first_mesh.positions.cpu().contiguous().numpy().tobytes())
+        digest.update(self._first_mesh.faces.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def _edited_tensors(mesh: PlacedMesh | None) -> dict[str, Tensor]:
+    return {} if mesh is None else {f"edited.{name}": tensor for name, tensor in mesh.to_tensors().items()}
+
+
+def _edited_mesh(tensors: dict[str, Tensor]) -> PlacedMesh | None:
+    found = under("edited.", tensors)
+    return PlacedMesh.from_tensors(found) if found else None

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from protocol.errors import LocalProtocolError
-from protocol.fields import ArraySink, ArraySource, Axes, Kind, plain
+from .errors import LocalProtocolError
+from .fields import ArraySink, ArraySource, Axes, Kind, plain
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "float32": np.dtype("<f4"),

@@ -24,8 +24,8 @@ from typing import Any, Literal
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from protocol import frames
-from protocol.errors import (
+from . import frames
+from .errors import (
     Described,
     LocalProtocolError,
     ProtocolError,
@@ -35,11 +35,12 @@ from protocol.errors import (
     ServerUnreachable,
     VersionMismatch,
 )
-from protocol.inbox import ConnectionChanged, Event, Inbox, LiveMeshes, WatchRefused
-from protocol.messages import (
+from .inbox import ConnectionChanged, Event, Inbox, LiveMeshes, WatchRefused
+from .messages import (
     Channel,
     ClientHello,
     Credit,
+    FetchResult,
     Heartbeat,
     JobState,
     MeshSnapshot,
@@ -68,6 +69,10 @@ class Timing:
     """It says something at least so often, or as often as the server wants."""
     lost_after: float = 4.0
     """A server that says nothing for so long is lost. Must be some heartbeats long."""
+    transfer: float = 120.0
+    """The same while a result is on its way: it may be large and the link slow, nothing else comes in meanwhile, and
+    ZeroMQ does not tell how much of it is there. A server that dies is noticed at once, by its closed connection.
+    """
     hello: float = 3.0
     """A server that does not say hello within this is not there."""
     first_retry: float = 0.25
@@ -403,7 +408,7 @@ class _Conversation:
 
     def _seconds_to_wait(self) -> float:
         now = time.monotonic()
-        until = self._heard_at + self._timing.lost_after
+        until = self._heard_at + self._patience()
         if not self._is_connected:
             until = self._began_at + self._timing.hello
         else:
@@ -415,9 +420,15 @@ class _Conversation:
         address = self._client.address
         if not self._is_connected and now - self._began_at >= self._timing.hello:
             raise _ConnectionEnded("lost", f"no server answers at {address}; trying again")
-        if self._is_connected and now - self._heard_at >= self._timing.lost_after:
-            seconds = f"{self._timing.lost_after:g}"
+        if self._is_connected and now - self._heard_at >= self._patience():
+            seconds = f"{self._patience():g}"
             raise _ConnectionEnded("lost", f"the server at {address} has said nothing for {seconds} s; trying again")
+
+    def _patience(self) -> float:
+        """How many seconds the server may be silent right now."""
+        with self._client._lock:
+            is_fetching = any(isinstance(each.message, FetchResult) for each in self._client._unanswered.values())
+        return max(self._timing.lost_after, self._timing.transfer) if is_fetching else self._timing.lost_after
 
     # --- saying
 

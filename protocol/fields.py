@@ -29,10 +29,10 @@ from typing import (
 
 import numpy as np
 
-from protocol.errors import Described, LocalProtocolError, shortened
+from .errors import Described, LocalProtocolError, shortened
 
 if TYPE_CHECKING:
-    from protocol.arrays import Array, Png
+    from .arrays import Array, Png
 
     def cache(function: Function) -> Function:  # to mypy a class with __eq__ alone is no key
         return function

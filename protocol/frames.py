@@ -16,8 +16,8 @@ from typing import Any, Literal, NoReturn, cast
 
 import numpy as np
 
-from protocol.arrays import DTYPES, MOST_PICTURE_BYTES, Array, ArrayShape, Png
-from protocol.errors import (
+from .arrays import DTYPES, MOST_PICTURE_BYTES, Array, ArrayShape, Png
+from .errors import (
     Described,
     LocalProtocolError,
     RemoteProtocolError,
@@ -25,8 +25,8 @@ from protocol.errors import (
     VersionMismatch,
     shortened,
 )
-from protocol.fields import Choice, Whole, most_arrays_of, record_from_json, record_to_json
-from protocol.messages import MESSAGE_TYPES, PROTOCOL_VERSION, Message, Side
+from .fields import Choice, Whole, most_arrays_of, record_from_json, record_to_json
+from .messages import MESSAGE_TYPES, PROTOCOL_VERSION, Message, Side
 
 Compression = Literal["none", "zlib"]
 Frame = bytes | bytearray | memoryview

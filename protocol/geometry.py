@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from protocol.arrays import Array, Png
-from protocol.errors import LocalProtocolError
-from protocol.fields import Many, Number, Record, record
+from .arrays import Array, Png
+from .errors import LocalProtocolError
+from .fields import Many, Number, Record, record
 
 FARTHEST_METRES = 1e6
 """Blender's float32 coordinates are no use beyond; a centimetre is lost from 100 km on."""

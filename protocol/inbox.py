@@ -8,8 +8,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Literal
 
-from protocol.errors import LocalProtocolError
-from protocol.messages import MeshSnapshot, Message, RefusalCode, ServerHello
+from .errors import LocalProtocolError
+from .messages import MeshSnapshot, Message, RefusalCode, ServerHello
 
 MOST_UNREAD = 1000
 """Of those that do not go out of date, such as Failed; older ones are dropped."""

@@ -13,12 +13,12 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
-from protocol.arrays import Array, Png
-from protocol.errors import LocalProtocolError
-from protocol.fields import Many, Number, Record, Table, Text, Whole, record
-from protocol.geometry import Colours, InputMesh, NamedPicture, Point, ResultMesh, Texture, check_faces, dequantise
-from protocol.settings import Guidance, Limits, Placement, Prior, ServedName, Settings, ShortLine, Task, Words
-from protocol.sketches import Sketch, SketchName, SketchWeight
+from .arrays import Array, Png
+from .errors import LocalProtocolError
+from .fields import Many, Number, Record, Table, Text, Whole, record
+from .geometry import Colours, InputMesh, NamedPicture, Point, ResultMesh, Texture, check_faces, dequantise
+from .settings import Guidance, Limits, Placement, Prior, ServedName, Settings, ShortLine, Task, Words
+from .sketches import Sketch, SketchName, SketchWeight
 
 PROTOCOL_VERSION = 1
 """Goes up with every change that an older side would misunderstand. A new field with a default is no such change."""

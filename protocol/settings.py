@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from protocol.fields import Many, Number, Record, Text, Whole, record
-from protocol.geometry import Point
+from .fields import Many, Number, Record, Text, Whole, record
+from .geometry import Point
 
 Task = Literal["text", "texture", "sketch", "image"]
 ServedName = Annotated[str, Text(1, 64, "[A-Za-z0-9][A-Za-z0-9._-]*")]

@@ -10,10 +10,10 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from protocol.arrays import Array, Png
-from protocol.errors import LocalProtocolError
-from protocol.fields import Many, Number, Record, Text, record
-from protocol.geometry import Coordinate
+from .arrays import Array, Png
+from .errors import LocalProtocolError
+from .fields import Many, Number, Record, Text, record
+from .geometry import Coordinate
 
 FovDegrees = Annotated[float, Number(1.0, 170.0)]
 HeightMetres = Annotated[float, Number(1e-4, 1e6)]

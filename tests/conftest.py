@@ -10,4 +10,5 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parent / "protocol"))  # for the fake server
 torch.set_num_threads(1)

@@ -16,6 +16,7 @@ from typing import Any
 from backend import machine, warm_up
 from backend.checkpoint import Checkpoint
 from backend.commands.displays import Display, JobResult, JobStart, JsonLinesDisplay, TerminalDisplay
+from backend.commands.exit_codes import EXIT_BAD_INPUT, EXIT_BUG, EXIT_DONE, EXIT_STOPPED
 from backend.commands.job_steps import Delivery, Job, Product, Progress, explained, finish_report, optimise
 from backend.commands.stop_signals import StopSignals
 from backend.config import JobSettings
@@ -23,10 +24,6 @@ from backend.errors import BadInput, DamagedRun, SketchbridgeError
 from backend.run_folder import RunFolder
 
 TASK_NAMES = ("text", "texture", "image", "edit", "paint", "illusion")
-EXIT_DONE = 0
-EXIT_BUG = 1
-EXIT_BAD_INPUT = 2
-EXIT_STOPPED = 130  # 128 + SIGINT, as shells say it
 
 _log = logging.getLogger(__name__)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -15,7 +16,6 @@ from torch import Tensor
 
 from backend.checkpoint import Checkpoint
 from backend.commands.displays import Display, JobProgress
-from backend.commands.stop_signals import StopSignals
 from backend.errors import DamagedRun, OutputNotWritable, SketchbridgeError
 from backend.report import write_report
 from backend.run_folder import RunFolder
@@ -70,6 +70,36 @@ class Job(Protocol):
     def preview(self) -> UInt8[Tensor, "views height width 3"]: ...
 
 
+@runtime_checkable  # for the type checker of the tests
+class StopRequest(Protocol):
+    """Whether a job is to stop between two steps; `StopSignals`, or what listens to somebody else."""
+
+    @property
+    def is_requested(self) -> bool: ...
+    def asking_first(self) -> AbstractContextManager[None]: ...  # inside, a signal only asks
+
+
+@runtime_checkable  # for the type checker of the tests
+class StepDisplay(Protocol):
+    """What `optimise` needs of a `Display`."""
+
+    def doing(self, what: str) -> None: ...
+    def progress(self, progress: JobProgress) -> None: ...
+    def preview(self, path: Path, step: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class BetweenSteps:
+    """What else is done while the steps are made."""
+
+    before_step: Callable[[int], None] = lambda steps_done: None
+    """Called before the first step and after each, the last one too; may ask to stop, and change the job."""
+    after_step: Callable[[JobStep, JobProgress], None] = lambda step, progress: None
+    after_checkpoint: Callable[[int], None] = lambda step: None
+    seconds_between_checkpoints: float | None = None
+    """None for `SECONDS_BETWEEN_CHECKPOINTS`."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a job came."""
@@ -121,13 +151,21 @@ class Product:
 
 
 def optimise(
-    job: Job, run: RunFolder, display: Display, stop: StopSignals, checkpoint: Checkpoint | None = None
+    job: Job,
+    run: RunFolder,
+    display: StepDisplay,
+    stop: StopRequest,
+    checkpoint: Checkpoint | None = None,
+    between: BetweenSteps | None = None,
 ) -> Progress:
     """Makes the steps of a job, from the beginning or after `checkpoint`, until it is done or the user stops it.
 
     Metrics of every step, previews and checkpoints go to the run folder. The last thing written is a checkpoint, so
     that nothing is lost whatever happens later.
     """
+    between = between or BetweenSteps()
+    wanted = between.seconds_between_checkpoints
+    seconds_between_checkpoints = SECONDS_BETWEEN_CHECKPOINTS if wanted is None else wanted
     if checkpoint is not None:
         _restore(job, checkpoint)
     step_number = checkpoint.step if checkpoint is not None else 0
@@ -136,7 +174,11 @@ def optimise(
 
     def save(step: int) -> bool:
         tensors, metadata = job.state()
-        return run.save_checkpoint(Checkpoint(step, elapsed_before + time.monotonic() - started, tensors, metadata))
+        elapsed_seconds = elapsed_before + time.monotonic() - started
+        is_saved = run.save_checkpoint(Checkpoint(step, elapsed_seconds, tensors, metadata))
+        if is_saved:
+            between.after_checkpoint(step)
+        return is_saved
 
     pace = _Pace()
     previews = _PreviewSchedule(started)
@@ -145,20 +187,21 @@ def optimise(
     steps = job.steps()
     try:
         with stop.asking_first():
-            for step in steps:
+            between.before_step(step_number)
+            while not stop.is_requested and (step := next(steps, None)) is not None:
                 now = time.monotonic()
                 step_number, is_saved = step.number, False
                 progress = _record(step, run, pace.after_step(now), elapsed_before + now - started)
                 display.progress(progress)
+                between.after_step(step, progress)
                 if previews.is_due(now):
                     path = run.add_preview(job.preview().cpu().numpy(), step.number)
                     if path is not None:
                         display.preview(path, step.number)
-                if now - last_checkpoint >= SECONDS_BETWEEN_CHECKPOINTS:
+                if now - last_checkpoint >= seconds_between_checkpoints:
                     is_saved = save(step.number)
                     last_checkpoint = time.monotonic()
-                if stop.is_requested:
-                    break
+                between.before_step(step.number)
             if not is_saved and step_number > 0:
                 display.doing("saving a checkpoint")
                 save(step_number)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from backend.errors import UnreadableMesh
 
@@ -44,10 +44,7 @@ class FileMesh:
 
     def has_area(self) -> np.ndarray:
         """Which faces have an area that is more than rounding [faces]."""
-        low, high = self.vertices.min(axis=0), self.vertices.max(axis=0)
-        corners = ((self.vertices - low) / (high - low).max())[self.faces]
-        crosses = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        return np.linalg.norm(crosses, axis=1) > 1e-14
+        return faces_with_area(self.vertices, self.faces)
 
 
 @dataclass(frozen=True)
@@ -61,6 +58,10 @@ class Placement:
 
     def place(self, positions: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
         return self.turn((positions - np.array(self.centre)) * self.scale)
+
+    def place_back(self, positions: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
+        """The reverse of `place`."""
+        return self.turn_back(positions) / self.scale + np.array(self.centre)
 
     def turn(self, directions: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
         return directions @ _TO_Y_UP[self.up].T
@@ -96,6 +97,16 @@ def read_mesh_input(path: str | Path, with_appearance: bool = False) -> FileMesh
     if not mesh.has_area().any():
         raise UnreadableMesh(f"none of the {len(mesh.faces)} faces of {path} has an area")
     return mesh
+
+
+def faces_with_area(
+    vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"]
+) -> Bool[np.ndarray, "faces"]:
+    """Which faces have an area that is more than rounding. The vertices are not all in one place."""
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    corners = ((vertices - low) / (high - low).max())[faces]
+    crosses = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return np.linalg.norm(crosses, axis=1) > 1e-14
 
 
 def place_in_ball(

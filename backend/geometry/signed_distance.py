@@ -122,6 +122,13 @@ def signed_distance_on_lattice(
     return _with_thin_parts(torch.from_numpy(signed).view(shape), grid).float()
 
 
+def nearest_on_mesh(
+    vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"], points: Float[np.ndarray, "points 3"]
+) -> Float[np.ndarray, "points 3"]:
+    """The point of the surface that is nearest to each point."""
+    return _nearest_on_faces(vertices, faces, points.astype(np.float64)).points
+
+
 class _Nearest(NamedTuple):
     points: np.ndarray
     """[queries, 3], on the faces."""

@@ -10,7 +10,7 @@ import torch
 
 from backend.illusions import picture_count, turning_frames, views_of
 from backend.optimise_pictures import PictureOptimisation
-from backend.picture_config import IllusionSettings, Transform
+from backend.picture_config import IllusionSettings, PictureConfig, Transform
 from backend.pictures import FinishedPictures, side_by_side, to_bytes
 from backend.tasks.picture_task import PictureTask
 from backend.tasks.setting_up import set_up_prior, tell_about_prompts
@@ -22,11 +22,17 @@ class Illusion(PictureTask):
     Args:
         settings: What was asked for.
         notice: Told sentences for the user.
+        config: What follows from the settings, for studies that change more than the settings can; else resolved here.
     """
 
-    def __init__(self, settings: IllusionSettings, notice: Callable[[str], None] = lambda sentence: None) -> None:
+    def __init__(
+        self,
+        settings: IllusionSettings,
+        notice: Callable[[str], None] = lambda sentence: None,
+        config: PictureConfig | None = None,
+    ) -> None:
         prior = set_up_prior(settings)
-        config = settings.resolve()
+        config = config or settings.resolve()
         self._transform = cast(Transform, settings.transform)
         self._count = len(settings.prompts)
         for prompt in settings.prompts:

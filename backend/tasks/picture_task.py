@@ -12,6 +12,8 @@ from torch import Tensor
 from backend.optimise_pictures import PictureOptimisation, PictureStep
 from backend.pictures import to_bytes
 from backend.sample_pictures import PictureSampling
+from backend.steering import Steering
+from backend.tasks.setting_up import tell_about_prompts
 
 MOST_PREVIEWS = 8
 
@@ -45,6 +47,17 @@ class PictureTask:
     def load_state(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
         """See `PictureOptimisation.load_state`."""
         self._loop.load_state(tensors, metadata)
+
+    def steer(self, change: Steering) -> list[str]:
+        """Takes a change, between two steps; sentences for the user about what it cannot do."""
+        if not isinstance(self._loop, PictureOptimisation):
+            return ["a picture that is sampled cannot be steered"]
+        self._loop.steer(change)
+        notices = [f"the {name} of a picture cannot be steered: it is for meshes" for name in change.for_meshes_alone]
+        if change.prompt is not None or change.source_suffix is not None or change.target_suffix is not None:
+            distillation = self._loop.config.distillation
+            tell_about_prompts(self._loop.prompts[0], distillation, self._loop.prior, notices.append)
+        return notices
 
     def preview(self) -> UInt8[Tensor, "views height width 3"]:
         """The first few of the pictures, or of their views, as they are."""

@@ -35,32 +35,42 @@ class SetUp:
     prior: DiffusionPrior
 
 
-def set_up(settings: MeshSettings, config: OptimisationConfig, notice: Callable[[str], None]) -> SetUp:
+PriorLoader = Callable[[str, torch.device], DiffusionPrior]
+"""`load_prior`, or what keeps a prior between jobs."""
+
+
+def set_up(
+    settings: MeshSettings,
+    config: OptimisationConfig,
+    notice: Callable[[str], None],
+    loader: PriorLoader | None = None,
+) -> SetUp:
     """Chooses the device and the rasteriser, and loads the prior.
 
     Args:
         notice: Told of the end of a prompt that the model has no room for.
+        loader: None loads the prior for this job alone.
 
     Raises:
         SketchbridgeError: One of them is not there.
     """
     device = _prepare_device(settings.device)
     rasteriser = choose_rasteriser(device, settings.rasteriser)
-    prior = load_prior(settings.prior, device)
+    prior = (loader or load_prior)(settings.prior, device)
     # Pictures of another size would only be scaled to the model's.
     views = dataclasses.replace(config.views, resolution=prior.image_size)
     config = dataclasses.replace(config, views=views)
-    _tell_what_is_cut(settings.prompt, "overhead view", config.distillation, prior, notice)
+    tell_about_view_prompts(settings.prompt, config.distillation, prior, notice)
     return SetUp(config, device, rasteriser, prior)
 
 
-def set_up_prior(settings: JobSettings) -> DiffusionPrior:
-    """Chooses the device and loads the prior, which is all that a task in 2D needs.
+def set_up_prior(settings: JobSettings, loader: PriorLoader | None = None) -> DiffusionPrior:
+    """Chooses the device and loads the prior, which is all that a task in 2D needs; `loader` as in `set_up`.
 
     Raises:
         SketchbridgeError: One of them is not there, or the model is distilled from guidance.
     """
-    prior = load_prior(settings.prior, _prepare_device(settings.device))
+    prior = (loader or load_prior)(settings.prior, _prepare_device(settings.device))
     network = getattr(getattr(prior, "unet", None), "config", None)
     if getattr(network, "time_cond_proj_dim", None) is not None:
         raise BadInput(
@@ -68,6 +78,13 @@ def set_up_prior(settings: JobSettings) -> DiffusionPrior:
             "without one; give the model that it was made from"
         )
     return prior
+
+
+def tell_about_view_prompts(
+    prompt: str, config: DistillationConfig, prior: DiffusionPrior, notice: Callable[[str], None]
+) -> None:
+    """Says, for a mesh, what of a prompt is ignored when words on the camera follow."""
+    _tell_what_is_cut(prompt, "overhead view", config, prior, notice)
 
 
 def tell_about_prompts(

@@ -307,3 +307,30 @@ def test_only_a_new_run_without_steps_is_untouched(make_run):
         assert not opened.is_untouched
     run.discard()
     assert not run.path.exists()
+
+
+def test_a_run_can_be_made_in_a_folder_that_is_there_already(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "updates.jsonl").write_text("{}\n")
+
+    with RunFolder.create_at(tmp_path / "run", task="text", settings={"seed": 3}) as run:
+        assert run.is_untouched
+    with RunFolder.open(tmp_path / "run") as again:
+        assert (again.task, again.settings) == ("text", {"seed": 3})
+    assert (tmp_path / "run" / "updates.jsonl").exists()
+
+
+def test_starting_over_removes_all_steps_and_keeps_the_settings(make_run):
+    run = make_run()
+    run.add_metrics(metrics_of(1))
+    run.add_preview(np.zeros((1, 4, 4, 3), np.uint8), 1)
+    run.save_checkpoint(checkpoint_of(1))
+    run.notice("about the whole run")
+
+    run.start_over()
+
+    assert run.metrics() == []
+    assert run.previews() == []
+    assert run.checkpoint_step is None
+    assert [each["text"] for each in run.notices()] == ["about the whole run"]
+    assert run.settings["seed"] == 0

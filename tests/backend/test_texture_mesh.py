@@ -12,6 +12,8 @@ from trimesh.visual import TextureVisuals
 from backend.appearance.mesh_files import read_mesh_file, write_mesh
 from backend.config import LinearRamp, TextureMeshSettings
 from backend.errors import BadInput, UnreadableMesh
+from backend.geometry.placed_mesh import PlacedMesh
+from backend.steering import Steering
 from backend.tasks import setting_up
 from backend.tasks.texture_mesh import TextureMesh
 
@@ -187,3 +189,19 @@ def test_previews_are_pictures_of_the_mesh(tmp_path):
 
     assert previews.shape == (2, 64, 64, 3)
     assert previews.float().std() > 10
+
+
+def test_an_edited_mesh_takes_the_place_of_the_file_and_stays_after_resuming(tmp_path):
+    ball_with_uv().export(tmp_path / "ball.glb")
+    job, resumed = job_for(tmp_path / "ball.glb"), job_for(tmp_path / "ball.glb")
+    box = trimesh.creation.box((10.0, 6.0, 4.0)).apply_translation([30.0, -200.0, 7.0])
+    placement = job.mesh.placement
+    edited = PlacedMesh(placement.place(np.asarray(box.vertices)), np.asarray(box.faces), placement)
+
+    job.steer(Steering(mesh=edited))
+    resumed.load_state(*job.state())
+
+    for each in (job, resumed):
+        finished = each.finish()
+        corners = {tuple(position) for position in finished.written_positions.tolist()}
+        assert corners == {tuple(position) for position in torch.from_numpy(box.vertices).float().tolist()}

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 import trimesh
+from fake_job_server import FakeJobServer, textured_result
 from PIL import Image
+
+from examples import job_state, progress
+from protocol.messages import SubmitJob
 
 REPOSITORY = Path(__file__).parent.parent.parent
 EXAMPLES = sorted((REPOSITORY / "examples").glob("*.py"))
@@ -49,6 +53,21 @@ def test_texture_a_mesh(tmp_path):
     assert "10/10 " in printed
     assert trimesh.load(tmp_path / "textured.glb").bounds[1] == pytest.approx([5, 5, 5], abs=0.1)
     assert Image.open(tmp_path / "textured.png").size == (4 * 256, 256)
+
+
+def test_a_client_from_the_specification_alone(tmp_path):
+    with FakeJobServer() as server:
+        server.news["new"] = [progress(), job_state(status="finished")]
+        server.results["new"] = textured_result()
+        printed = run("04_wire_client.py", tmp_path, server.address, "a mug", "250")
+
+    assert printed.splitlines() == ["120/250 bridge"]
+    assert server.of(SubmitJob)[0].settings.steps == 250
+    # The wire's (x, y, z) is OBJ's (x, z, -y).
+    assert trimesh.load(tmp_path / "mesh.obj").bounds.tolist() == [[0, 0, -1], [1, 1, 0]]
+    lines = (REPOSITORY / "examples" / "04_wire_client.py").read_text().splitlines()
+    assert len(lines) <= 40
+    assert not [line for line in lines if "import" in line and ("protocol" in line or "backend" in line)]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)

@@ -22,6 +22,7 @@ from protocol.inbox import ConnectionChanged, Inbox, LiveMeshes, WatchRefused
 from protocol.messages import (
     Credit,
     Failed,
+    FetchResult,
     Finished,
     Heartbeat,
     JobState,
@@ -187,6 +188,31 @@ def test_a_server_that_goes_away_is_noticed_long_before_it_is_silent_too_long():
         server.close()
 
         assert "was lost" in events_until(client, changed_to("lost"), seconds=5)[-1].sentence
+
+
+def test_a_silent_server_may_be_sending_a_large_result():
+    with FakeServer() as server, connect(server) as client:
+        server.answers["FetchResult"] = None
+        answer = client.ask(FetchResult(job=JOB))
+        server.wait_for(lambda: server.of(FetchResult))
+        server.is_silent = True
+        time.sleep(2.0)  # longer than a silence that counts as lost
+        number = next(number for message, number in server.heard if isinstance(message, FetchResult))
+        server.say_raw(encode(Failed(job=JOB, code="out-of-memory", sentence="no mesh", log_id="log-1"), number))
+
+        assert answer.result(10).sentence == "no mesh"
+        assert server.hellos == 1
+
+
+def test_a_server_that_hangs_while_a_result_is_awaited_is_noticed_too():
+    timing = Timing(heartbeat=0.05, lost_after=0.5, transfer=1.5, hello=0.5)
+    with FakeServer() as server, connect(server, timing) as client:
+        server.answers["FetchResult"] = None
+        client.ask(FetchResult(job=JOB))
+        server.wait_for(lambda: server.of(FetchResult))
+        server.is_silent = True
+
+        assert "has said nothing for 1.5 s" in events_until(client, changed_to("lost"))[-1].sentence
 
 
 def test_heartbeats_keep_a_quiet_connection():

@@ -2,14 +2,11 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
-from fake_server import FakeServer
 
 from examples import JOB
 from protocol import frames
@@ -130,22 +127,3 @@ def test_the_examples_have_the_bytes_that_are_sent():
     ]
 
     assert list(examples_in_bytes()) == [[bytes(part) for part in parts] for parts in expected]
-
-
-def test_the_client_of_the_document_watches_a_job_to_its_end(tmp_path):
-    program = tmp_path / "client.py"
-    program.write_text(re.search(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)[1])
-    assert "protocol." not in program.read_text()
-
-    with FakeServer() as server:
-        server.snapshots_after_watch = 3
-        server.ends_after_snapshots = True
-        ran = subprocess.run(
-            [sys.executable, str(program), server.address], capture_output=True, text=True, timeout=60, cwd=tmp_path
-        )
-
-    assert ran.stdout.splitlines() == [
-        "a fake device",
-        *(f"step {step}: 4 vertices, 4 faces" for step in (1, 2, 3)),
-        "job-1 finished",
-    ], ran.stderr

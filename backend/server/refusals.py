@@ -1,0 +1,103 @@
+"""Why a server says no, and the checks of requests that need no look at the jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from backend.server.job_record import JobsConfig
+from backend.server.link import safe_sentence
+from protocol.geometry import InputMesh
+from protocol.messages import RefusalCode, Refused, SubmitJob, UpdateJob
+from protocol.settings import Limits
+
+
+class Refusal(Exception):
+    """A request that the server does not do."""
+
+    def __init__(self, code: RefusalCode, sentence: str, path: str = "", right: str = "") -> None:
+        """
+        Args:
+            sentence: For people: what is wrong, and what would be right.
+            path: Of the field that is wrong, if it is one.
+            right: What would be right there.
+        """
+        super().__init__(sentence)
+        self.code, self.path, self.right = code, path, right
+
+    def message(self) -> Refused:
+        """As it is sent."""
+        return Refused(
+            code=self.code, sentence=safe_sentence(str(self)), path=self.path[:200], right=_one_line(self.right, 500)
+        )
+
+
+def check_submit(message: SubmitJob, limits: Limits, config: JobsConfig, devices: Iterable[str]) -> None:
+    """Refuses what this server does not have, or not as large.
+
+    Raises:
+        Refusal: With the code unknown-name, too-large or bad-message.
+    """
+    settings = message.settings
+    _require_task(message, config)
+    _require_name("prior", settings.prior, config.priors)
+    _require_name("lora", settings.lora, config.loras)
+    _require_name("environment", settings.environment, config.environments)
+    if settings.device == "cuda" and not any(each.startswith("cuda") for each in devices):
+        raise Refusal("unknown-name", "This server has no GPU for CUDA.", "settings.device", "auto or cpu")
+    _require_size("mesh", message.mesh, limits)
+    _require_at_most("settings.texture_size", settings.texture_size, limits.texture_size, "pixels a side")
+    if settings.faces is not None:
+        _require_at_most("settings.faces", settings.faces, limits.faces, "faces")
+    _require_at_most("sketches", len(message.sketches), limits.sketches, "sketches")
+
+
+def check_update(message: UpdateJob, limits: Limits, config: JobsConfig) -> None:
+    """Refuses what this server does not do, or not as large.
+
+    Raises:
+        Refusal: With the code too-large or bad-message.
+    """
+    _require_size("mesh", message.mesh, limits)
+    _require_at_most("add_sketches", len(message.add_sketches), limits.sketches, "sketches")
+    for name in ("add_sketches", "remove_sketches", "sketch_weights"):
+        if getattr(message, name) and "sketch" not in config.tasks:
+            raise Refusal("bad-message", _NO_SKETCHES, name, "left out")
+
+
+_NO_SKETCHES = "Sketches are not served yet by this server: leave them out."
+
+
+def _require_task(message: SubmitJob, config: JobsConfig) -> None:
+    if message.task not in config.tasks:
+        served = ", ".join(config.tasks)
+        sentence = f"The task {message.task} is not served yet by this server; it serves {served}."
+        raise Refusal("bad-message", sentence, "task", f"one of {served}")
+    if message.sketches and "sketch" not in config.tasks:
+        raise Refusal("bad-message", _NO_SKETCHES, "sketches", "left out")
+
+
+def _require_name(kind: str, name: str | None, known: frozenset[str]) -> None:
+    if name is None or name in known:
+        return
+    if not known:
+        right, sentence = "left out", f"This server has no {kind} {name}, and no other: leave it out."
+    else:
+        right = f"one of {', '.join(sorted(known))}"
+        sentence = f"This server has no {kind} {name}; it must be {right}."
+    raise Refusal("unknown-name", sentence, f"settings.{kind}", right)
+
+
+def _require_size(path: str, mesh: InputMesh | None, limits: Limits) -> None:
+    if mesh is not None:
+        _require_at_most(f"{path}.positions", len(mesh.positions), limits.vertices, "vertices")
+        _require_at_most(f"{path}.faces", len(mesh.faces), limits.faces, "faces")
+
+
+def _require_at_most(path: str, count: int, most: int, what: str) -> None:
+    if count > most:
+        sentence = f"{path} has {count} {what}; this server takes at most {most}."
+        raise Refusal("too-large", sentence, path, f"at most {most} {what}")
+
+
+def _one_line(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."
