@@ -2,6 +2,7 @@
 # make gallery  sets up and makes a mesh of every shape, to look at in gallery/index.html (about an hour; it can be
 #               interrupted and goes on)
 # make recipes  sets up and studies which settings make good meshes: docs/recipes.md (hours; goes on where it was)
+# make table    sets up and compares every method in one table: table/table.html (about 40 minutes; goes on where it was)
 # make test     sets up and runs every check: style, types, import rules, tests
 # make bench    sets up and remakes the tables in benchmarks/results (takes hours)
 
@@ -14,7 +15,7 @@ BENCH_INSTALLED := $(VENV)/.bench-installed
 # Two torch threads that spin while they wait for each other make a step on busy cores 10 to 50 times slower.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo gallery recipes test bench setup clean
+.PHONY: demo gallery recipes table test bench setup clean
 
 setup: $(INSTALLED)
 
@@ -42,6 +43,10 @@ gallery: $(INSTALLED)
 recipes: $(INSTALLED)
 	PYTHONPATH=. $(BIN)/python benchmarks/recipes.py --write
 
+table: $(INSTALLED)
+	$(BIN)/python -m tools.embedded_world.references --out table/references
+	$(BIN)/sketchbridge table --references table/references --diagnose --out table
+
 test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -59,4 +64,4 @@ bench: $(BENCH_INSTALLED)
 	done; exit $$failed
 
 clean:
-	rm -rf $(VENV) demo gallery build
+	rm -rf $(VENV) demo gallery table build

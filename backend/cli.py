@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from backend import cli_client, cli_pictures, cli_server
+from backend import cli_client, cli_pictures, cli_server, cli_table
 from backend.cli_options import (
     BridgeStartOption,
     DeviceOption,
@@ -238,6 +238,7 @@ A second one stops at once.
 
 
 cli_pictures.add_commands(app)
+cli_table.add_commands(app)
 cli_client.add_commands(app)
 cli_server.add_commands(app)
 

@@ -15,6 +15,7 @@ from typing import Any
 from PIL import Image
 
 from backend.durable_files import write_whole_file
+from backend.html_page import self_contained_page
 from backend.readable import readable_bytes, readable_seconds
 from backend.run_folder import RunFolder
 
@@ -105,12 +106,10 @@ def report_html(report: Report) -> str:
         _section("What followed from them", _table(_flat(report.resolved)), is_folded=True),
         _section("Versions", _table(report.versions), is_folded=True),
     ]
-    return _PAGE.format(
-        title=escape(report.prompt),
-        style=_STYLE,
-        facts=" <i>·</i> ".join(fact for fact in facts if fact),
-        sections="\n".join(section for section in sections if section),
-    )
+    said = " <i>·</i> ".join(fact for fact in facts if fact)
+    content = "\n".join(section for section in sections if section)
+    body = f'<main>\n<h1>{escape(report.prompt)}</h1>\n<p class="facts">{said}</p>\n{content}\n</main>'
+    return self_contained_page(report.prompt, _STYLE, body)
 
 
 def evenly_picked(items: Sequence[Any], count: int) -> list[Any]:
@@ -454,24 +453,4 @@ tr { border-bottom: 1px solid var(--line); }
 details h2 { display: inline-block; margin-left: 4px; } summary { cursor: pointer; color: var(--soft); }
 ul { margin: 0; padding: 0; list-style: none; } li { padding: 5px 0; border-bottom: 1px solid var(--line); }
 a { color: var(--accent); }
-"""
-
-# The policy lets the page load nothing and run nothing, whatever a prompt might smuggle in.
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{title} - Sketchbridge</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-<h1>{title}</h1>
-<p class="facts">{facts}</p>
-{sections}
-</main>
-</body>
-</html>
 """

@@ -32,13 +32,13 @@ from backend.diffusion.diffusers_prior import load_prior  # noqa: E402
 from backend.evaluation.classifier import WorldClassifier, load_classifier  # noqa: E402
 from backend.evaluation.distances import (  # noqa: E402
     Resampling,
-    distance_interval,
     frechet_distance,
     kernel_distance,
     resampled_frechet_distances,
     resampled_kernel_distances,
 )
 from backend.evaluation.intervals import bootstrap_interval  # noqa: E402
+from backend.evaluation.measures import Measure, resampled_mean, verdict  # noqa: E402
 from backend.evaluation.mesh_scores import (  # noqa: E402
     VIEW_COUNT,
     mean_saturation,
@@ -108,29 +108,6 @@ class Study:
 
     def values(self, method: str, name: str) -> np.ndarray:
         return np.array([getattr(mesh, name) for mesh in self.meshes[method]])
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A number per method with the resampled numbers from which intervals follow; paired between methods."""
-
-    estimate: float
-    resampled: np.ndarray
-    is_distance: bool = False
-
-    def __sub__(self, other: Measure) -> Measure:
-        return Measure(self.estimate - other.estimate, self.resampled - other.resampled, self.is_distance)
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        if self.is_distance:
-            return distance_interval(self.estimate, self.resampled)
-        low, high = np.quantile(self.resampled, (0.025, 0.975))
-        return float(low), float(high)
-
-    def text(self, sign: str = "") -> str:
-        low, high = self.interval
-        return f"{self.estimate:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
 
 
 def main() -> None:
@@ -237,10 +214,6 @@ def measures(study: Study, method: str) -> dict[str, Measure]:
     } | {name: resampled_mean(values, resampling) for name, values in means.items()}
 
 
-def resampled_mean(values: np.ndarray, resampling: Resampling) -> Measure:
-    return Measure(float(values.mean()), np.array([draws @ values / draws.sum() for draws in resampling]))
-
-
 # --- The report ------------------------------------------------------------------------------------------------------
 
 
@@ -296,14 +269,6 @@ def difference_table(found: dict[str, dict[str, Measure]], method: str, baseline
         difference = found[method][measure] - found[baseline][measure]
         yield f"| {measure} | {difference.text('+')} | {verdict(difference, less_is_better)} |"
     yield f"| CPU seconds | {(found[method]['CPU seconds'] - found[baseline]['CPU seconds']).text('+')} | - |"
-
-
-def verdict(difference: Measure, less_is_better: bool) -> str:
-    """`yes` or `no` where the interval lies on one side of 0."""
-    low, high = difference.interval
-    if low <= 0 <= high:
-        return "not decided at this n"
-    return "yes" if (high < 0) == less_is_better else "**no**"
 
 
 def sheet(study: Study, prompts: int) -> Image.Image:

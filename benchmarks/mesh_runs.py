@@ -20,7 +20,7 @@ import torch
 
 from backend import machine
 from backend.appearance.mesh_files import write_mesh
-from backend.config import OptimisationConfig, TextToMeshSettings
+from backend.config import LinearRamp, OptimisationConfig, TextToMeshSettings
 from backend.diffusion.prompts import with_article
 from backend.durable_files import write_whole_file
 from backend.tasks.text_to_mesh import TextToMesh
@@ -56,7 +56,7 @@ class MeshRun:
         """
         config: Any = self.settings.resolve()
         for path, value in self.changes:
-            config = _replace_at(config, path.split("."), value)
+            config = replace_at(config, path.split("."), value)
         return config
 
     @property
@@ -90,10 +90,12 @@ def make_mesh(run: MeshRun) -> MadeMesh:
     for _ in job.steps():
         pass
     write_mesh(path, job.finish())
-    facts = {
+    facts: dict[str, Any] = {
         "prompt": run.prompt,
         "seed": run.seed,
-        "changes": dict(run.changes),
+        "changes": {
+            path: dataclasses.asdict(value) if isinstance(value, LinearRamp) else value for path, value in run.changes
+        },
         "seconds": round(time.monotonic() - began, 1),
         "cpu_seconds": round(time.process_time() - cpu_began, 1),
         "steps": job.total_steps,
@@ -114,8 +116,13 @@ def find_mesh(run: MeshRun) -> MadeMesh | None:
     return MadeMesh(run, path, facts["seconds"], facts["steps"], facts.get("cpu_seconds"))
 
 
-def _replace_at(config: Any, path: list[str], value: Any) -> Any:
+def replace_at(config: Any, path: list[str], value: Any) -> Any:
+    """A frozen configuration with another value at a path of fields.
+
+    Raises:
+        AttributeError: There is no such field.
+    """
     if not hasattr(config, path[0]):
         raise AttributeError(f"{type(config).__name__} has no {path[0]!r}")
-    inner = value if len(path) == 1 else _replace_at(getattr(config, path[0]), path[1:], value)
+    inner = value if len(path) == 1 else replace_at(getattr(config, path[0]), path[1:], value)
     return dataclasses.replace(config, **{path[0]: inner})

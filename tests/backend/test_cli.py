@@ -27,6 +27,7 @@ def help_of(*arguments):
         ["texture", "--help"],
         ["image", "--help"],
         ["illusion", "--help"],
+        ["table", "--help"],
         ["--version"],
         ["text"],
         ["text", "x", "--bad"],
@@ -152,3 +153,23 @@ def test_the_module_can_be_run():
     )
 
     assert done.stdout.startswith("sketchbridge ")
+
+
+def test_the_help_of_table_has_examples_and_every_option():
+    shown = help_of("table")
+
+    assert "sketchbridge table --study switch -o switch-table" in shown
+    for option in [
+        "out",
+        "methods",
+        "prompts",
+        "seeds",
+        "steps",
+        "references",
+        "study",
+        "diagnose",
+        "prior",
+        "device",
+        "json",
+    ]:
+        assert f"--{option} " in shown
