@@ -5,6 +5,9 @@
 # make table    sets up and compares every method in one table: table/table.html (about 40 minutes; goes on where it was)
 # make test     sets up and runs every check: style, types, import rules, tests
 # make bench    sets up and remakes the tables in benchmarks/results (takes hours)
+# make extension      builds the Blender extension's zips into dist (fetches pyzmq's wheels once)
+# make test-blender   tests the extension in Blender's own Python module; another one with BPY=4.5.15
+# make bench-blender  measures what the extension costs Blender's main thread
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,7 +18,7 @@ BENCH_INSTALLED := $(VENV)/.bench-installed
 # Two torch threads that spin while they wait for each other make a step on busy cores 10 to 50 times slower.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo gallery recipes table test bench setup clean
+.PHONY: demo gallery recipes table test bench extension test-blender bench-blender setup clean
 
 setup: $(INSTALLED)
 
@@ -54,8 +57,19 @@ test: $(INSTALLED)
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto
 
+extension: $(INSTALLED)
+	$(BIN)/python -m tools.build_extension
+
+BPY ?= 5.0.1
+
+test-blender: extension
+	tests/blender/run.sh $(BPY)
+
+bench-blender:
+	.venv-bpy/bin/python benchmarks/blender_ticks.py --write
+
 # Only what can be run is a benchmark; the gallery is no measurement, and the study of recipes writes to docs.
-NO_BENCHMARKS := gallery recipes measuring mesh_runs prior_samples view_reader
+NO_BENCHMARKS := gallery recipes measuring mesh_runs prior_samples view_reader blender_ticks
 BENCHMARKS := $(filter-out $(NO_BENCHMARKS:%=benchmarks/%.py),$(wildcard benchmarks/*.py))
 
 bench: $(BENCH_INSTALLED)

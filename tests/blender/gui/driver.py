@@ -1,0 +1,163 @@
+"""Leads a real Blender through a scenario: simulated mouse and keyboard, screenshots, and waiting for what is to happen.
+
+A scenario is a generator that a timer steps through; what it yields is how many seconds to let Blender be. It runs in
+Blender's own Python (see run_blender.sh), where `--enable-event-simulate` is needed.
+
+Pictures are taken of the display from outside Blender: with OpenGL in software, its own operator writes a black one.
+"""
+
+import os
+import subprocess
+import sys
+import time
+import traceback
+
+import bpy
+
+SHOTS = os.environ.get("SHOTS", "/share/shots")
+_START = time.monotonic()
+_PATIENCE = float(os.environ.get("PATIENCE", "1"))
+"""By how much the waits are longer, on a machine that is slow or does something else."""
+
+
+class Failed(Exception):
+    """The scenario did not go as it must."""
+
+
+def say(text):
+    print(f"[{time.monotonic() - _START:6.1f} s] {text}", flush=True)
+
+
+def run(scenario):
+    """Begins a scenario once Blender is there; a failure takes a picture and ends Blender with 3."""
+    bpy.context.preferences.view.show_splash = False
+    steps = scenario()
+
+    def advance():
+        try:
+            return next(steps)
+        except StopIteration:
+            return None
+        except Exception:
+            traceback.print_exc()
+            sys.stderr.flush()
+            screenshot("failed")
+            os._exit(3)
+
+    bpy.app.timers.register(advance, first_interval=1.0, persistent=True)
+
+
+def window():
+    return bpy.context.window_manager.windows[0]
+
+
+def view_3d():
+    return next(area for area in window().screen.areas if area.type == "VIEW_3D")
+
+
+def region(kind):
+    return next(each for each in view_3d().regions if each.type == kind)
+
+
+def screenshot(name):
+    """Of the whole display, as a PNG file that is small enough for a repository."""
+    path = os.path.join(SHOTS, f"{name}.png")
+    subprocess.run(["import", "-window", "root", "-colors", "255", "-define", "png:compression-level=9", path])
+    say(f"picture {name}.png")
+
+
+def until(condition, what, seconds=60.0):
+    """Lets Blender be until something is so."""
+    end = time.monotonic() + seconds * _PATIENCE
+    while not condition():
+        if time.monotonic() > end:
+            raise Failed(f"not within {seconds * _PATIENCE:g} s: {what}")
+        yield 0.1
+    say(what)
+
+
+def drawn_anew():
+    """Long enough for Blender to draw what has changed."""
+    for area in window().screen.areas:
+        area.tag_redraw()
+    yield 0.5 * _PATIENCE
+    yield 0.5 * _PATIENCE
+
+
+def move(x, y):
+    window().event_simulate(type="MOUSEMOVE", value="NOTHING", x=int(x), y=int(y))
+
+
+def press(key, x, y, unicode=None, ctrl=False, shift=False):
+    """A key or a button of the mouse, down and up."""
+    where = {"x": int(x), "y": int(y), "ctrl": ctrl, "shift": shift}
+    letter = {"unicode": unicode} if unicode else {}
+    window().event_simulate(type=key, value="PRESS", **where, **letter)
+    yield 0.05
+    window().event_simulate(type=key, value="RELEASE", **where)
+    yield 0.05
+
+
+def click(x, y):
+    move(x, y)
+    yield 0.2
+    yield from press("LEFTMOUSE", x, y)
+    yield 0.2
+
+
+def type_text(text, x, y):
+    """Into the field that is being edited."""
+    for letter in text:
+        key = "SPACE" if letter == " " else letter.upper()
+        yield from press(key, x, y, unicode=letter)
+
+
+def orbit(right=160, up=40):
+    """Turns the view by dragging with the middle button."""
+    area = region("WINDOW")
+    x, y = area.x + area.width // 3, area.y + area.height // 2
+    move(x, y)
+    yield 0.1
+    window().event_simulate(type="MIDDLEMOUSE", value="PRESS", x=x, y=y)
+    for part in range(1, 9):
+        yield 0.05
+        move(x + right * part // 8, y + up * part // 8)
+    yield 0.05
+    window().event_simulate(type="MIDDLEMOUSE", value="RELEASE", x=x + right, y=y + up)
+    yield 0.2
+
+
+def find_in_sidebar(wanted):
+    """Where a button is: an operator such as `sketchbridge.generate`, or a property such as `sketchbridge.prompt`.
+
+    The pointer is moved down the sidebar, and Blender is asked over what it is. Returns (x, y).
+    """
+    sidebar = region("UI")
+    for share in (0.35, 0.75, 0.12):
+        x = sidebar.x + int((sidebar.width - 20) * share)
+        for y in range(sidebar.y + sidebar.height - 20, sidebar.y + 5, -9):
+            move(x, y)
+            yield 0.06
+            if wanted in _under_pointer(sidebar):
+                return x, y
+    raise Failed(f"{wanted} is not in the sidebar")
+
+
+def _under_pointer(sidebar):
+    found = ""
+    with bpy.context.temp_override(window=window(), area=view_3d(), region=sidebar):
+        for ask in (bpy.ops.ui.copy_python_command_button, bpy.ops.ui.copy_data_path_button):
+            bpy.context.window_manager.clipboard = ""
+            try:
+                if ask.poll():
+                    ask() if ask is not bpy.ops.ui.copy_data_path_button else ask(full_path=True)
+                    found += bpy.context.window_manager.clipboard
+            except RuntimeError:
+                continue
+    return found
+
+
+def press_button(wanted):
+    x, y = yield from find_in_sidebar(wanted)
+    say(f"presses {wanted} at {x}, {y}")
+    yield from click(x, y)

@@ -1,0 +1,156 @@
+"""An artist's first mesh, in a real Blender against a real server: from the prompt to an accepted, saved object.
+
+What must be so is checked on the way. The pictures are those of docs/blender.md.
+"""
+
+import os
+import sys
+
+import bpy
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from driver import (
+    Failed,
+    click,
+    drawn_anew,
+    find_in_sidebar,
+    move,
+    orbit,
+    press,
+    press_button,
+    region,
+    run,
+    say,
+    screenshot,
+    type_text,
+    until,
+    view_3d,
+    window,
+)
+
+PACKAGE = "bl_ext.user_default.sketchbridge"
+SAVED = "/share/first_mesh.blend"
+SNAPSHOTS = 20
+PROMPT = "a red mushroom"
+
+
+def _of_extension(module):
+    return sys.modules[f"{PACKAGE}.{module}"]
+
+
+def _job():
+    return _of_extension("jobs").JOBS.current
+
+
+def _middle():
+    area = region("WINDOW")
+    return area.x + area.width // 2, area.y + area.height // 2
+
+
+def _key(key, **held):
+    """Over the viewport."""
+    x, y = _middle()
+    move(x, y)
+    yield 0.2
+    yield from press(key, x, y, **held)
+    yield 0.3
+
+
+def scenario():
+    version = bpy.app.version_string
+    say(f"Blender {version}, Python {sys.version.split()[0]}")
+    if PACKAGE not in bpy.context.preferences.addons:
+        raise Failed("the extension is not switched on")
+    own = bpy.context.preferences.addons[PACKAGE].preferences
+    own.address = os.environ["SERVER"]
+
+    yield from _open_tab()
+    yield from _key("DEL")  # the default cube, which is where the mesh is to form
+    yield from until(lambda: "Cube" not in bpy.data.objects, "the cube is deleted")
+    settings = bpy.context.scene.sketchbridge
+    settings.quality, settings.steps = "draft", int(os.environ.get("STEPS", "60"))
+    settings.texture_size = "512"
+    yield from press_button("sketchbridge.connect")
+    yield from until(lambda: _of_extension("connection").CONNECTION.is_connected, "connected")
+    yield from _type_prompt(settings)
+    yield from drawn_anew()
+    screenshot("blender-ready")
+
+    yield from press_button("sketchbridge.generate")
+    yield from until(lambda: _job() is not None and _job().job, "the server has the job")
+    seen = set()
+    yield from until(lambda: _see(seen) >= 3, "3 snapshots", 240)
+    view_3d().spaces.active.shading.color_type = "VERTEX"
+    before = view_3d().spaces.active.region_3d.view_rotation.copy()
+    yield from orbit()
+    if (view_3d().spaces.active.region_3d.view_rotation - before).magnitude < 0.05:
+        raise Failed("the view was not turned")
+    yield from until(lambda: _see(seen) >= SNAPSHOTS // 2, "half of the snapshots", 300)
+    yield from drawn_anew()
+    screenshot("blender-forming")
+    yield from press_button("sketchbridge.pause")
+    yield from until(lambda: _job().status == "paused", "paused", 120)
+    yield from drawn_anew()
+    screenshot("blender-paused")
+    yield from press_button("sketchbridge.resume")
+    yield from until(lambda: _see(seen) >= SNAPSHOTS, f"{SNAPSHOTS} snapshots", 400)
+    yield from until(lambda: _job().shown == "result", "the result is there", 400)
+    yield from press_button("sketchbridge.show_colours")
+    yield from drawn_anew()
+    screenshot("blender-result")
+
+    yield from press_button("sketchbridge.accept")
+    yield from until(lambda: _job().shown == "accepted", "accepted")
+    yield from _key("Z", ctrl=True)
+    yield from until(lambda: _job().shown == "result", "accepting is undone")
+    yield from _key("Z", ctrl=True, shift=True)
+    yield from until(lambda: _job().shown == "accepted", "and done again")
+    yield from drawn_anew()
+    screenshot("blender-accepted")
+    bpy.ops.wm.save_as_mainfile(filepath=SAVED)
+    yield from _show_preferences()
+    say("quits")
+    bpy.ops.wm.quit_blender()
+
+
+def _see(seen):
+    """How many snapshots the scene has had."""
+    shown = _job().placed.snapshot
+    if shown is not None:
+        seen.add(shown.step)
+    return len(seen)
+
+
+def _open_tab():
+    view_3d().spaces.active.show_region_ui = True
+    yield 0.6
+    region("UI").active_panel_category = "Sketchbridge"
+    yield from drawn_anew()
+    screenshot("tab")
+
+
+def _type_prompt(settings):
+    x, y = yield from find_in_sidebar("sketchbridge.prompt")
+    yield from click(x, y)
+    if settings.prompt:
+        yield from press("A", x, y, ctrl=True)
+    yield from type_text(PROMPT, x, y)
+    yield from press("RET", x, y)
+    yield from until(lambda: settings.prompt == PROMPT, f"the prompt is {PROMPT}", 20)
+
+
+def _show_preferences():
+    bpy.ops.screen.userpref_show(section="ADDONS")
+    yield 1.0
+    bpy.ops.preferences.addon_show(module=PACKAGE)
+    yield 1.0
+    yield from drawn_anew()
+    screenshot("blender-preferences")
+    with bpy.context.temp_override(window=bpy.context.window_manager.windows[-1]):
+        if len(bpy.context.window_manager.windows) > 1:
+            bpy.ops.wm.window_close()
+    yield 0.3
+    say(f"{len(window().screen.areas)} areas")
+
+
+run(scenario)
