@@ -7,6 +7,7 @@
 # make bench    sets up and remakes the tables in benchmarks/results (takes hours)
 # make extension      builds the Blender extension's zips into dist (fetches pyzmq's wheels once)
 # make test-blender   tests the extension in Blender's own Python module; another one with BPY=4.5.15
+# make gui-test       leads a real Blender with windows through an artist's first mesh; another one with SUITE=sid
 # make bench-blender  measures what the extension costs Blender's main thread
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ BENCH_INSTALLED := $(VENV)/.bench-installed
 # Two torch threads that spin while they wait for each other make a step on busy cores 10 to 50 times slower.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo gallery recipes table test bench extension test-blender bench-blender setup clean
+.PHONY: demo gallery recipes table test bench extension test-blender gui-test bench-blender setup clean
 
 setup: $(INSTALLED)
 
@@ -65,11 +66,16 @@ BPY ?= 5.0.1
 test-blender: extension
 	tests/blender/run.sh $(BPY)
 
+SUITE ?= trixie
+
+gui-test: extension
+	tests/blender/gui/run.sh $(SUITE)
+
 bench-blender:
 	.venv-bpy/bin/python benchmarks/blender_ticks.py --write
 
 # Only what can be run is a benchmark; the gallery is no measurement, and the study of recipes writes to docs.
-NO_BENCHMARKS := gallery recipes measuring mesh_runs prior_samples view_reader blender_ticks
+NO_BENCHMARKS := gallery recipes measuring mesh_runs prior_samples view_reader blender_ticks served_job
 BENCHMARKS := $(filter-out $(NO_BENCHMARKS:%=benchmarks/%.py),$(wildcard benchmarks/*.py))
 
 bench: $(BENCH_INSTALLED)

@@ -27,6 +27,11 @@ MOST_PICTURE_BYTES = 256 * 2**20
 _PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 
 
+def name_of(dtype: np.dtype[Any]) -> str:
+    """How the wire calls it, such as "float32"."""
+    return _NAMES.get(dtype) or dtype.name
+
+
 @dataclass(frozen=True)
 class ArrayShape:
     """How an array is shown in errors."""
@@ -70,7 +75,7 @@ class Array(Kind):
     def checked(self, value: Any, path: str, axes: Axes) -> np.ndarray:
         if not isinstance(value, np.ndarray):
             raise LocalProtocolError.at(path, value, self.describe())
-        name = _NAMES.get(value.dtype) or value.dtype.name
+        name = name_of(value.dtype)
         self.check_description(name, value.shape, path, axes)
         if value.dtype != DTYPES[name]:
             raise LocalProtocolError.at(path, value, f"{self.describe()}, little-endian")

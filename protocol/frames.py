@@ -16,7 +16,7 @@ from typing import Any, Literal, NoReturn, cast
 
 import numpy as np
 
-from .arrays import DTYPES, MOST_PICTURE_BYTES, Array, ArrayShape, Png
+from .arrays import DTYPES, MOST_PICTURE_BYTES, Array, ArrayShape, Png, name_of
 from .errors import (
     Described,
     LocalProtocolError,
@@ -140,7 +140,7 @@ class _OutgoingArrays:
             packed = zlib.compress(_byte_planes(array), 1)
             if len(packed) < len(frame):
                 frame, encoding = packed, "zlib"
-        description = {"dtype": array.dtype.name, "shape": list(array.shape), "bytes": len(frame)}
+        description = {"dtype": name_of(array.dtype), "shape": list(array.shape), "bytes": len(frame)}
         self.descriptions.append(description | ({} if encoding == "raw" else {"encoding": encoding}))
         self.frames.append(frame)
         return {"array": len(self.frames) - 1}

@@ -18,9 +18,8 @@ from backend.server.auth import hex_of
 from backend.server.configuration import ServerConfig, read_configuration
 from backend.server.metrics import MetricsServer
 from backend.server.server import Server, ServerOptions
-from backend.server.state_folder import LOG
+from backend.server.state_folder import CONFIG_FILE, LOG
 
-CONFIG_FILE = "server.toml"
 SECONDS_TO_STOP = 30.0
 _SECONDS_BETWEEN_LOOKS = 0.5
 

@@ -70,11 +70,11 @@ class TerminalWatchDisplay:
         moved = before is None or (state.status, state.queue_position) != (before.status, before.queue_position)
         if moved and state.status not in FINAL_STATUSES:
             self._do(_what_it_does(state))
-        if before is not None and state.restarts > before.restarts:
-            self._display.notice("its worker was lost; it goes on from its last checkpoint")
         if before is not None and state.updates > before.updates:
-            self._display.notice(f"update {state.updates} is taken")
-        if state.sentence and (before is None or state.sentence != before.sentence):
+            self._display.notice(f"update {state.updates} is accepted")
+        if before is not None and state.restarts > before.restarts:
+            self._display.notice(state.sentence or "its worker was lost; it goes on from its last checkpoint")
+        elif state.sentence and (before is None or state.sentence != before.sentence):
             self._display.notice(state.sentence)
 
     def progress(self, progress: Progress) -> None:

@@ -187,7 +187,9 @@ class Clients:
     ) -> None:
         """Refuses something, and tells the log; both at a bounded rate."""
         self.counters.refusals += 1
-        self._log.refusal(client.name, f"{code} {path}".strip(), owner=client.owner, sentence=sentence[:500])
+        # What is wrong may be a prompt, which has no place in a log.
+        logged = f"it must be {right}" if code == "bad-message" and right else sentence
+        self._log.refusal(client.name, f"{code} {path}".strip(), owner=client.owner, sentence=logged[:500])
         if client.is_gone:
             return
         if client.limits.may_be_refused(self._clock()):

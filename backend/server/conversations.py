@@ -42,6 +42,7 @@ MOST_PENDING_RESULTS = 4
 
 Answer = Message | Sequence[Frame]
 _NO_HELLO = "the server does not know this connection: say ClientHello first"
+_TOO_MANY_RESULTS = "the server has too many results to send; ask again later"
 _TOO_MUCH = "too many large messages at a time; wait for the answers and send it again"
 
 
@@ -217,7 +218,7 @@ class Conversations:
             )
             return
         if is_result and self.pending_bytes > self._most_pending_bytes:
-            self._clients.refuse(client, number, "too-many", "the server has too many results to send; ask again later")
+            self._clients.refuse(client, number, "too-many", _TOO_MANY_RESULTS)
             return
         client.pending_requests += 1
         client.pending_results += is_result
@@ -229,6 +230,8 @@ class Conversations:
             client.pending_results -= is_result
             if isinstance(answer, Refused):
                 self._clients.refuse(client, number, answer.code, answer.sentence, answer.path, answer.right)
+            elif is_result and self.pending_bytes > self._most_pending_bytes:  # others were asked for meanwhile
+                self._clients.refuse(client, number, "too-many", _TOO_MANY_RESULTS)
             elif not client.is_gone:
                 self._send_answer(client, answer, number)
 

@@ -51,19 +51,20 @@ class JobEndings:
             return
         if record.status == "deleted":
             self._store.remove_job_folder(job)
-        elif record.has_result:
+            return
+        if record.has_result:
             self._store.drop_checkpoints(job)
         elif record.status == "cancelled":
             self._store.drop_run(job)
             self._store.result_file(job).unlink(missing_ok=True)
+        if not record.result_bytes:  # not before: what a worker still held would count against the quota for good
+            self._book.change(job, result_bytes=self._store.folder_bytes(job))
 
     def end(self, job: str, status: Status, **changes: Any) -> None:
         """Gives a job a final status, and other fields with it."""
         fields = {"wish": "run", "is_first": False, "sentence": "", "ended_at_uptime": self._uptime(), **changes}
         self._book.change(job, status=status, **fields)
         self.sweep(job)
-        if status != "deleted":
-            self._book.change(job, result_bytes=self._store.folder_bytes(job))
         if status != "failed":  # that has been logged with its reason
             self._listener.log(f"job-{status}", job=job, step=self._book[job].step)
 

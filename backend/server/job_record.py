@@ -108,8 +108,9 @@ class JobsConfig:
     most_restarts: int = 3
     """A job whose worker is lost more often than this fails. All count, however far the job came in between: one that
     fails every hundredth step would otherwise hold its device for good."""
-    ready_seconds: float = 120.0
-    """For a new worker to come up: importing torch from a slow disk."""
+    ready_seconds: float = 600.0
+    """For a new worker to come up: importing torch from a slow disk, or on cores that are busy with something else. One
+    that dies meanwhile is noticed at once."""
     first_beat_seconds: float = 60.0
     """From the order run to the first beat. From then on the worker says itself how long it may be silent."""
     idle_seconds: float = 600.0

@@ -145,6 +145,7 @@ class JobRuns:
             updates=record.updates,
             checkpoint_seconds=self._config.checkpoint_seconds,
         )
+        worker.updates = record.updates
         self._pool.note_running(worker)
         if record.wish == "keep":
             self._pool.send(worker, "cancel", keep=True)
@@ -205,15 +206,33 @@ class JobRuns:
             self._on_steps(job, event["total_steps"])
         elif name == "checkpointed":
             self._book.change(job, step=event["step"])
+        elif name == "update_taken":
+            worker.updates = max(worker.updates, event["number"])
         elif name == "notice":
             self._listener.log("job-notice", job=job, sentence=event["sentence"])
+        elif name == "finished" and self._has_missed_updates(worker, job):
+            self._part(worker, job)
+            self.put_back(job, "It was changed while it was being finished; it goes on with that.")
         elif name in ENDING_EVENTS:
             self._part(worker, job)
             self._on_ending(job, name, event)
 
+    def _has_missed_updates(self, worker: Worker, job: str) -> bool:
+        """Whether some were accepted of which it heard only when it had finished. Its result is removed then."""
+        record = self._book[job]
+        if record.wish != "run" or worker.updates >= record.updates:
+            return False
+        try:
+            self._store.result_file(job).unlink(missing_ok=True)
+        except OSError as error:
+            self._listener.log("result-not-removed", "error", job=job, error=str(error))
+            return False
+        return True
+
     def _on_beat(self, worker: Worker, job: str, event: dict[str, Any]) -> None:
         self._pool.expect_within(worker, event["patience_seconds"])
-        self._book.note_step(job, event["step"])
+        if event["step"]:  # 0 while it is loading, however far the job had come
+            self._book.note_step(job, event["step"])
         record = self._book[job]
         if record.status == "running" and record.wish == "run" and 0 < record.total_steps <= event["step"]:
             self._book.change(job, status="finishing")
@@ -284,7 +303,8 @@ class JobRuns:
             self._endings.fail(job, loss, sentence)
         else:
             self._book.change(job, restarts=restarts)
-            self.put_back(job, f"Its worker {how}; it goes on from its newest checkpoint.")
+            goes_on = "goes on from its newest checkpoint" if self._store.has_checkpoint(job) else "begins anew"
+            self.put_back(job, f"Its worker {how}; it {goes_on}.")
 
     def put_back(self, job: str, sentence: str) -> None:
         """A job that no worker has any more goes where its owner's wish says: to the queue's front, or it pauses."""

@@ -106,7 +106,7 @@ class JobsThread:
             except queue.Empty:
                 return
             self._do(work, manager)
-            if self._work.empty():
+            if self._work.empty() or time.monotonic() >= until:  # who never stops asking must not keep ticks away
                 return
 
     def _do(self, work: Work, manager: JobManager) -> None:

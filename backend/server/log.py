@@ -100,7 +100,7 @@ class ServerLog:
         """As what it is to be told, and how often it came since; None if it is not to be told now."""
         now = self._clock()
         known = self._told.get((who, reason))
-        if known is None:
+        if known is None or now - known.at >= REFUSAL_PERIOD_SECONDS:
             lately = [
                 key for key, told in self._told.items() if key[0] == who and now - told.at < REFUSAL_PERIOD_SECONDS
             ]

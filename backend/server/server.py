@@ -26,7 +26,7 @@ from typing import Any
 import zmq
 
 from backend.durable_files import write_whole_file
-from backend.errors import BadInput
+from backend.errors import BadInput, UnusableState
 from backend.machine import sketchbridge_version
 from backend.server import link
 from backend.server.auth import ALLOW_FILE, SERVER_KEY_FILE, AllowList, KeyPair, is_loopback, read_key_file
@@ -269,12 +269,17 @@ class Server:
         return LocalExecutor(names, address, send, output_file=state / WORKER_OUTPUT, command=command)
 
     def _open_link(self) -> zmq.Socket[Any]:
+        address = link.link_address(self._options.state)
         socket = self._context.socket(zmq.ROUTER)
         socket.linger = 0
         socket.router_mandatory = True
         socket.router_handover = True  # only our own workers get here, and their names are never given out twice
         socket.rcvhwm = _MOST_AT_ONCE
-        socket.bind(link.link_address(self._options.state))
+        try:
+            socket.bind(address)
+        except zmq.ZMQError as error:
+            socket.close()  # or the context would wait for it for ever
+            raise UnusableState(f"workers cannot be listened to at {address} ({error.strerror})") from error
         self._link_address = socket.last_endpoint.decode().rstrip("\0")
         return socket
 

@@ -12,6 +12,8 @@ from backend.durable_files import write_whole_file
 from backend.errors import BadInput, UnusableState
 
 DATABASE, SERVER_ID, LOG = "jobs.sqlite", "server_id", "log.jsonl"
+CONFIG_FILE = "server.toml"
+"""Written by whoever runs the server, perhaps before its first start."""
 WORKER_CONFIG, WORKER_OUTPUT = "worker.json", "workers.txt"
 _ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
@@ -39,7 +41,7 @@ def prepare_state_folder(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # A folder of somebody's own, such as a home or /tmp, must not be closed or filled by mistake.
-        if any(folder.iterdir()) and not (folder / DATABASE).exists() and not (folder / SERVER_ID).exists():
+        if not any((folder / name).exists() for name in (DATABASE, SERVER_ID, CONFIG_FILE)) and any(folder.iterdir()):
             raise BadInput(f"{folder} holds something else; choose a new or empty folder with --state")
         if os.name != "nt" and stat.S_IMODE(folder.stat().st_mode) & 0o077:
             folder.chmod(0o700)

@@ -95,6 +95,8 @@ class SteeredJob(Generic[Task]):
         self._taken, self._notice = taken, notice
         self._applied: list[tuple[int, int]] = []
         self._known = 0
+        self._waiting = 0
+        """The update of which it was told that there is no room for it."""
         self.last_snapshot_number: Callable[[], int] = lambda: 0
         """Asked when the state is saved."""
         self.saved_snapshot_number = 0
@@ -149,7 +151,9 @@ class SteeredJob(Generic[Task]):
             try:
                 self._journal.append(number, step)
             except OSError as error:
-                self._notice(f"update {number} waits until there is room on the disk ({error.strerror or error})")
+                if self._waiting != number:  # it is tried again after every step
+                    self._waiting = number
+                    self._notice(f"update {number} waits until there is room on the disk ({error.strerror or error})")
                 return
             self._apply(number, step)
 

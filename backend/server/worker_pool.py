@@ -27,6 +27,8 @@ class Worker:
     is_detached: bool = False
     """Nobody wants its job any more: it is only to let go of it."""
     was_told_to_pause: bool = False
+    updates: int = 0
+    """Of its job: those that there were when it was told to run it, or that it has taken since."""
     deadline: float | None = None
     """When it must have been heard of."""
     idle_since: float = 0.0

@@ -45,7 +45,10 @@ def make(config=CONFIG, shape=ball_shape, prior=None):
 
 def placed(mesh, colours=None):
     return PlacedMesh(
-        np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64), Placement((0.0, 0.0, 0.0), 1.0), colours
+        np.asarray(mesh.vertices, np.float64),
+        np.asarray(mesh.faces, np.int64),
+        Placement((0.0, 0.0, 0.0), 1.0),
+        colours,
     )
 
 

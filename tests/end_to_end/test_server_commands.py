@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -191,3 +193,22 @@ def test_the_example_of_the_specification_works_with_a_real_server(shells):
     assert done.returncode == 0, done.stderr
     assert "4/4" in done.stdout
     assert trimesh.load(shells.folder / "mesh.obj").area > 0
+
+
+def test_the_commands_of_the_readme_run_between_two_shells(shells):
+    """In their order, with the job's id for JOB and fewer steps; the fixture has started the server."""
+    section = (REPOSITORY / "README.md").read_text().partition("## Run it as a server")[2].partition("## ")[0]
+    commands = [shlex.split(line) for line in re.findall(r"^ +\.venv/bin/sketchbridge (.+)$", section, re.MULTILINE)]
+    assert [command[0] for command in commands] == ["serve", "submit", "jobs", "steer", "watch", "fetch"]
+    job = ""
+    for command in commands[1:]:
+        # Enough steps for the job to be running when it is steered.
+        more = ["--steps", "60", *TINY] if command[0] == "submit" else []
+
+        done = shells.run(*(job if word == "JOB" else word for word in command), *more)
+
+        assert done.returncode == 0, f"{command}: {done.stdout} {done.stderr}"
+        if command[0] == "submit":
+            job = json.loads(shells.run("jobs", "--json").stdout.splitlines()[0])["job"]
+    assert trimesh.load(shells.folder / "mushroom.glb").area > 0
+    assert list((shells.folder / "frames").iterdir())

@@ -234,10 +234,22 @@ def test_what_happens_to_a_job_is_said_in_words():
         "queued, one job is before it ...",
         "running ...",
         "notice its worker was lost; it goes on from its last checkpoint",
-        "notice update 1 is taken",
+        "notice update 1 is accepted",
         "paused after step 40; it goes on with: sketchbridge resume red-mushroom-7f3a ...",
         "notice paused by [you]",
     ]
+
+
+def test_why_a_worker_was_lost_is_said_once_and_each_time():
+    output = Heard()
+    sentence = "Its worker was not heard of in time; it begins anew."
+    states = [job_state(), job_state(restarts=1, sentence=sentence), job_state(restarts=2, sentence=sentence)]
+    display = watch_job.watch_display(output)
+    with display:
+        for before, state in zip([None, *states], states, strict=False):
+            display.state(state, before)
+
+    assert output.text.splitlines()[2:] == [f"notice {sentence}"] * 2
 
 
 def test_what_comes_after_the_steps_is_said_once_without_a_pace():

@@ -296,6 +296,17 @@ def test_a_paused_job_is_run_again_from_its_folder(bench):
     assert bench.executor.names() == ["run", "pause", "run"]
 
 
+def test_a_resumed_job_keeps_its_step_while_its_worker_loads(bench):
+    job = bench.running_job(step=30)
+    bench.pause(job)
+    bench.say("paused", job=job, step=30)
+
+    bench.resume(job)
+    bench.say("beat", job=job, step=0, patience_seconds=600.0)
+
+    assert (bench.status(job), bench.state(job).step) == ("starting", 30)
+
+
 def test_a_job_that_is_resumed_while_it_pauses_goes_on_before_others(bench):
     job = bench.running_job()
     bench.submit(priority=10)
@@ -531,6 +542,7 @@ def test_a_known_update_is_answered_even_when_the_job_has_ended(bench):
     job = bench.running_job()
     message = UpdateJob(job=job, key="the-same-key", prompt="a blue cube")
     bench.ask(message)
+    bench.say("update_taken", job=job, number=1, step=40)
     bench.finish(job)
 
     assert bench.ask(message).status == "finished"
@@ -578,6 +590,27 @@ def test_a_job_that_gets_more_steps_when_it_is_done_runs_on(bench):
     bench.say("steps", job=job, total_steps=150)
 
     assert (bench.status(job), bench.state(job).total_steps) == ("running", 150)
+
+
+def test_an_update_that_its_worker_heard_too_late_is_taken_by_another_run(bench):
+    job = bench.running_job()
+    bench.update(job)
+    bench.write_result(job)
+    bench.say("finished", job=job, step=100)  # without having said update_taken
+
+    assert bench.status(job) == "starting"
+    assert bench.executor.orders[-1][1]["updates"] == 1
+    assert not bench.store.result_file(job).exists()
+    bench.begin(job)
+    assert bench.status(bench.finish(job)) == "finished"
+
+
+def test_a_job_that_has_taken_its_updates_finishes(bench):
+    job = bench.running_job()
+    bench.update(job)
+    bench.say("update_taken", job=job, number=1, step=40)
+
+    assert bench.status(bench.finish(job)) == "finished"
 
 
 # --- results
@@ -679,6 +712,22 @@ def test_the_oldest_results_are_deleted_for_the_quota_and_the_newest_stays(tmp_p
     assert [bench.state(job) is None for job in jobs] == [True, True, False]
     assert [line["job"] for line in bench.listener.logged("job-expired")] == jobs[:2]
     assert not bench.store.job_folder(jobs[0]).exists()
+
+
+def test_what_a_dropped_job_still_had_on_disk_does_not_count_against_the_quota(tmp_path):
+    bench = Bench(tmp_path, quota_bytes=100_000)
+    kept = bench.finish(bench.running_job())
+    dropped = bench.submit()
+    bench.begin(dropped)
+    bench.write_checkpoint(dropped)
+    (bench.store.job_folder(dropped) / "run" / "checkpoints" / "step-000020" / "state").write_bytes(bytes(200_000))
+
+    bench.cancel(dropped, "drop")
+    bench.pass_time(31, tick=1.0)  # its worker does not answer, and is lost
+    bench.pass_time(31, tick=1.0)
+
+    assert not (bench.store.job_folder(dropped) / "run").exists()
+    assert bench.status(kept) == "finished"
 
 
 def test_results_are_deleted_by_age_and_a_jump_of_the_wall_clock_deletes_none(tmp_path):

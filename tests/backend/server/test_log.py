@@ -54,6 +54,21 @@ def test_one_that_invents_reasons_does_not_flood_the_log(tmp_path):
     assert found[-1]["reason"] == "others"
 
 
+def test_reasons_of_before_do_not_come_on_top_of_those_of_now(tmp_path):
+    now = [0.0]
+    log = ServerLog(tmp_path / "log.jsonl", clock=lambda: now[0])
+    for index in range(MOST_REASONS_OF_ONE):
+        log.refusal("ann", f"bad-message old_{index}")
+    now[0] = REFUSAL_PERIOD_SECONDS + 1
+    before = len(lines(tmp_path / "log.jsonl"))
+
+    for age in ("new", "old"):
+        for index in range(MOST_REASONS_OF_ONE):
+            log.refusal("ann", f"bad-message {age}_{index}")
+
+    assert len(lines(tmp_path / "log.jsonl")) - before == MOST_REASONS_OF_ONE + 1  # and the others together
+
+
 def test_a_long_log_is_begun_anew_and_two_older_ones_are_kept(tmp_path):
     log = ServerLog(tmp_path / "log.jsonl", most_bytes=1000)
     for index in range(100):

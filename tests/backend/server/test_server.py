@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import itertools
 import json
 import random
 import socket as sockets
@@ -16,9 +17,10 @@ from test_fuzz import MUTATIONS, many_frames, oversize
 
 from backend.errors import BadInput, UnusableState
 from backend.server.auth import ALLOW_FILE, SERVER_KEY_FILE, allow_client, make_key_pair, write_key_file
-from backend.server.clients import SILENT_HEARTBEATS
+from backend.server.clients import SILENT_HEARTBEATS, Clients
 from backend.server.configuration import Housekeeping, ServerConfig
 from backend.server.server import Server, ServerOptions
+from backend.server.state_folder import SERVER_ID
 from examples import EXAMPLES, input_mesh, sender_of
 from protocol.client import Client, CurveKeys, Timing
 from protocol.errors import RequestRefused, ServerUnreachable
@@ -164,6 +166,18 @@ def test_a_job_is_submitted_watched_and_fetched(tmp_path):
     assert isinstance(finished, Finished)
     assert finished.step == 40
     assert finished.mesh.positions[0, 2] == 40  # the fake worker's mesh rises by a metre with each step
+
+
+def test_a_result_is_refused_where_too_many_were_made_since_it_was_asked_for(tmp_path, monkeypatch):
+    with Running(tmp_path / "state", steps=2) as running:
+        client = running.client()
+        job = submit(client)
+        wait_until(lambda: running.log("job-finished"))
+        sizes = itertools.chain([0], itertools.repeat(2**40))  # when it is asked for, and when it is there
+        monkeypatch.setattr(Clients, "unsent_bytes", property(lambda self: next(sizes)))
+
+        with pytest.raises(RequestRefused, match="too many results"):
+            client.request(FetchResult(job=job), SECONDS)
 
 
 def test_the_hello_says_what_the_server_has(running):
@@ -661,6 +675,18 @@ def test_no_key_and_no_prompt_is_in_the_log(tmp_path):
     assert "a red cube" not in text
 
 
+def test_a_prompt_that_is_refused_is_not_in_the_log(running):
+    socket = running.socket()
+    header = {"protocol": 1, "type": "SubmitJob", "request": 2}
+    fields = {"key": "key-00000001", "task": "text", "prompt": "a secret\x07castle"}
+    socket.send_multipart([json.dumps(header | {"fields": fields}).encode()])
+
+    assert "secret" in hear(socket, Refused).message.sentence  # its sender may know
+
+    (line,) = running.log("refused")
+    assert (line["reason"], line["sentence"]) == ("bad-message prompt", "it must be text of 1 to 2000 characters")
+
+
 def test_other_addresses_need_keys(tmp_path):
     with pytest.raises(BadInput, match="sketchbridge keygen"):
         Running(tmp_path / "state", listen="tcp://0.0.0.0:*")
@@ -679,6 +705,14 @@ def test_a_second_server_on_the_same_state_is_refused(running):
         Running(running.folder)
 
     assert running.client().request(ListJobs(), SECONDS).total == 0
+
+
+def test_a_state_folder_where_workers_cannot_be_heard_is_told(tmp_path):
+    (tmp_path / "state" / "workers.sock").mkdir(parents=True)
+    (tmp_path / "state" / SERVER_ID).write_text("an-id-of-a-test")
+
+    with pytest.raises(UnusableState, match=r"workers cannot be listened to at .*workers\.sock"):
+        Running(tmp_path / "state")
 
 
 def test_a_port_in_use_is_told(running, tmp_path):

@@ -3,7 +3,7 @@ import stat
 import pytest
 
 from backend.errors import BadInput, UnusableState
-from backend.server.state_folder import SERVER_ID, prepare_state_folder, server_id_of
+from backend.server.state_folder import CONFIG_FILE, SERVER_ID, prepare_state_folder, server_id_of
 
 
 def test_a_new_folder_is_for_its_user_alone(tmp_path):
@@ -28,6 +28,14 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):
         prepare_state_folder(tmp_path)
 
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+
+def test_a_configuration_may_be_there_before_the_first_start(tmp_path):
+    (tmp_path / CONFIG_FILE).write_text("embedded_prior = true")
+
+    prepare_state_folder(tmp_path)
+
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
 
 
 def test_a_path_that_is_a_file_is_told(tmp_path):

@@ -126,3 +126,18 @@ def test_an_update_that_cannot_be_read_is_told_and_passed_over(bench):
 
     assert job.task.taken == ["prompt 2"]
     assert bench.notices[0].startswith("update 1 could not be taken")
+
+
+def test_an_update_that_waits_for_a_full_disk_is_told_once(bench, monkeypatch):
+    def fail(self, number, step):
+        raise OSError(28, "No space left on device")
+
+    job = bench.job(known=1)
+    with monkeypatch.context() as full:
+        full.setattr(UpdateJournal, "append", fail)
+        for step in range(3):
+            job.take_updates(step)
+    job.take_updates(3)
+
+    assert bench.notices == ["update 1 waits until there is room on the disk (No space left on device)"]
+    assert bench.said == [(1, 3)]
