@@ -63,7 +63,8 @@ def features_on_this_machine(device: torch.device) -> FurtherFeatures:
 def _inception(device: torch.device) -> Extractor:
     path = Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
     if not path.is_file():
-        raise FileNotFoundError(f"its weights are not on this machine; they would have to be {path}.")
+        shown = str(path).replace(str(Path.home()), "~", 1)  # into a table that others read
+        raise FileNotFoundError(f"its weights are not on this machine; they would have to be {shown}.")
     if file_sha256(path) != INCEPTION_SHA256:
         raise ValueError(f"{path} is not the file that torch-fidelity published; delete it.")
     try:
