@@ -7,6 +7,7 @@ import bpy
 
 from . import handlers, local_backend, preferences
 from .backend_process import BACKEND, CannotStart
+from .connection import CONNECTION
 from .operators import refuse
 
 
@@ -38,6 +39,7 @@ class SKETCHBRIDGE_OT_stop_backend(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         BACKEND.stop()
+        CONNECTION.close()
         handlers.start()
         return {"FINISHED"}
 

@@ -47,6 +47,11 @@ class BackendProcess:
         return self.state in ("starting", "running")
 
     @property
+    def is_stopping(self) -> bool:
+        """Whether it was told to stop and has not ended yet."""
+        return self.state == "off" and self._process is not None and self._process.poll() is None
+
+    @property
     def log(self) -> Path | None:
         """The file with everything that it has printed; None before the first start."""
         return self._log
@@ -172,7 +177,8 @@ def readable(line: str) -> str:
         said = json.loads(line)
         if said["event"] == "started":
             return f"Listening at {said['address']}"
-        return str(said.get("message") or said.get("sentence") or said["event"]).capitalize()
+        text = str(said.get("message") or said["event"])
+        return text[:1].upper() + text[1:]
     except (ValueError, KeyError, TypeError, AttributeError):
         return line
 

@@ -132,6 +132,8 @@ def send_edit(job: Job, mesh: InputMesh, local: np.ndarray) -> None:
     def taken() -> None:
         job.pending_edit, job.has_edit, job.newest = None, False, None
         job.placed.topology, job.placed.written = None, local
+        # The step that is being computed does not have the edit yet. A paused job computes none.
+        job.stale_until_step = job.step + 1 if job.status == "running" else -1
 
     _update(job, UpdateJob(job=job.job, key=new_key(), mesh=mesh), then=taken)
 
@@ -229,7 +231,7 @@ def hear(event: Event) -> None:
     elif isinstance(event, Progress):
         _take_progress(job, event)
     elif isinstance(event, MeshSnapshot):
-        if job.is_active and job.pending_edit is None:
+        if job.is_active and job.pending_edit is None and event.step > job.stale_until_step:
             job.newest = event
     elif isinstance(event, Preview):
         _take_preview(job, event)
@@ -242,7 +244,7 @@ def _take_state(job: Job, state: JobState) -> None:
     job.status, job.queue_position, job.has_result = state.status, state.queue_position, state.has_result
     job.step, job.total_steps = max(job.step, state.step), state.total_steps or job.total_steps
     job.device = state.device or job.device
-    if state.sentence:
+    if state.sentence or state.status == "paused":  # that it was about to pause is over then
         job.sentence = state.sentence
     if was_active and not job.is_active:
         job.seconds_left = None

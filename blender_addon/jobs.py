@@ -111,6 +111,8 @@ class Job:
     asked: str = ""
     """Of a request on its way: pause, resume, cancel, update, fetch, delete."""
     pending_edit: InputMesh | None = None
+    stale_until_step: int = -1
+    """Snapshots up to this step may still show the mesh as it was before the edit that was sent."""
 
     @property
     def is_active(self) -> bool:

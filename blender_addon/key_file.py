@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The keys of a client in a file, as `sketchbridge keygen` writes it. Read when a connection is made, so that the secret
-stays in a file that only its owner can read, and out of Blender's preferences.
+"""The keys of a client in a file, as `sketchbridge keygen` writes it.
+
+Read when a connection is made, so that the secret stays in a file that only its owner can read, and out of Blender's
+preferences.
 """
 
 from __future__ import annotations

@@ -85,6 +85,7 @@ def start(preferences: Any) -> None:
         )
     if preferences.key_file or preferences.server_key:
         raise CannotStart("The local backend has no keys; clear the key file and the server's public key")
+    _refuse_while_stopping()
     if is_answering(host, port_of(address)):
         raise CannotStart(f"Something answers at {address} already: press Test, or set another port")
     folder = bpy.path.abspath(preferences.backend_folder)
@@ -106,8 +107,16 @@ def start_if_needed(preferences: Any) -> None:
     address = with_scheme(preferences.address)
     host = host_of(address)
     is_wanted = preferences.starts_backend and preferences.backend_python and host and is_loopback(host)
-    if is_wanted and not BACKEND.is_alive and not is_answering(host, port_of(address)):
+    if not is_wanted or BACKEND.is_alive:
+        return
+    _refuse_while_stopping()
+    if not is_answering(host, port_of(address)):
         start(preferences)
+
+
+def _refuse_while_stopping() -> None:
+    if BACKEND.is_stopping:
+        raise CannotStart("The local backend is still stopping, which takes some seconds; press the button again then")
 
 
 def look() -> bool:

@@ -35,7 +35,9 @@ def _draw_in_status_bar(header: Any, context: bpy.types.Context) -> None:
     if job is None or not job.is_active:
         return
     row = header.layout.row(align=True)
-    row.progress(text=f"Sketchbridge: {progress_text(job)}", factor=job.share, type="BAR")
+    bar = row.row()
+    bar.ui_units_x = 15  # or its text is cut off
+    bar.progress(text=f"Sketchbridge: {progress_text(job)}", factor=job.share, type="BAR")
     row.operator("sketchbridge.cancel", text="", icon="X")
 
 

@@ -15,7 +15,10 @@ from .preferences import light_of, preferences_of
 from .steering import changes_of
 
 MOST_IN_HISTORY = 8
-_LETTERS_A_LINE = 44
+_LETTERS_A_LINE = 33
+"""In a sidebar as wide as Blender makes it."""
+_PIXELS_A_LETTER, _PIXELS_AROUND = 6.0, 80
+"""At a resolution scale of 1, on average: of Blender's own font, and of tabs, margins and an icon."""
 
 
 def progress_text(job: Job) -> str:
@@ -34,6 +37,14 @@ def progress_text(job: Job) -> str:
     return ", ".join(parts)
 
 
+def letters_a_line(context: bpy.types.Context) -> int:
+    """How many letters fit in a line of the region that is drawn."""
+    if context.region is None:
+        return _LETTERS_A_LINE
+    width = context.region.width / context.preferences.system.ui_scale
+    return max(16, int((width - _PIXELS_AROUND) / _PIXELS_A_LETTER))
+
+
 def wrapped(text: str, letters: int = _LETTERS_A_LINE) -> list[str]:
     """A sentence in lines, since a label is one line that is cut off."""
     lines: list[str] = []
@@ -48,7 +59,7 @@ def wrapped(text: str, letters: int = _LETTERS_A_LINE) -> list[str]:
 def _draw_sentence(layout: Any, text: str, icon: str = "NONE") -> None:
     column = layout.column(align=True)
     column.scale_y = 0.8
-    for number, line in enumerate(wrapped(text)):
+    for number, line in enumerate(wrapped(text, letters_a_line(bpy.context))):
         column.label(text=line, icon=icon if number == 0 else "BLANK1" if icon != "NONE" else "NONE")
 
 
@@ -85,18 +96,20 @@ class SKETCHBRIDGE_PT_main(_InTab, bpy.types.Panel):
 
 
 def _draw_connection(layout: Any, context: bpy.types.Context) -> None:
-    row = layout.row(align=True)
+    row = layout.split(factor=0.7, align=True)
     server = CONNECTION.server
     if BACKEND.state == "starting" and not CONNECTION.is_connected:
         row.label(text="Starting the local backend", icon="SORTTIME")
         return
-    text = f"Connected: {server.device}" if CONNECTION.is_connected and server else CONNECTION.state.capitalize()
+    text = server.device if CONNECTION.is_connected and server else CONNECTION.state.capitalize()
     row.label(text="Not connected" if CONNECTION.state == "off" else text, icon=light_of(CONNECTION.state))
     row.operator("sketchbridge.connect", text="Test" if CONNECTION.is_open else "Connect")
     if CONNECTION.state not in ("off", "connected", "connecting"):
         _draw_sentence(layout, CONNECTION.sentence)
     if CONNECTION.state == "offline":
         layout.operator("sketchbridge.show_online_access", icon="PREFERENCES")
+    elif CONNECTION.state in ("lost", "refused", "bad-address", "bad-keys") and server is None:
+        layout.operator("preferences.addon_show", text="Open Preferences", icon="PREFERENCES").module = __package__
 
 
 def _draw_beginning(layout: Any, settings: Any, context: bpy.types.Context) -> None:

@@ -49,13 +49,19 @@ TETRAHEDRON = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], np.int32)
 
 
 def picture(width=4, height=4, colour=(200, 100, 50)):
-    """A PNG file of one colour, by the PNG specification."""
+    """A PNG file of one colour."""
+    return picture_of(np.full((height, width, 3), colour, np.uint8))
+
+
+def picture_of(pixels):
+    """A PNG file of pixels [height, width, 3], by the PNG specification."""
+    height, width = pixels.shape[:2]
 
     def chunk(name, data):
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     start = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    rows = zlib.compress((b"\x00" + bytes(colour) * width) * height)
+    rows = zlib.compress(b"".join(b"\x00" + row.tobytes() for row in np.asarray(pixels, np.uint8)))
     return b"\x89PNG\r\n\x1a\n" + start + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 

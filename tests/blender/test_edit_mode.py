@@ -110,6 +110,38 @@ def test_after_an_edit_was_sent_the_mesh_goes_on_forming(connected, server, job)
     assert not job.has_edit
 
 
+def test_a_snapshot_of_the_step_that_was_under_way_when_the_edit_was_sent_is_not_shown(connected, server, job):
+    server.progress(job.job, 7)
+    edit()
+    connected.until(lambda: job.is_held and job.step == 7)
+    bpy.ops.mesh.select_all(action="SELECT")
+    bpy.ops.transform.translate(value=(0, 0, 5))
+    edit("OBJECT")
+    connected.until(lambda: job.has_edit)
+    bpy.ops.sketchbridge.send_edit()
+    connected.until(lambda: job.asked == "")
+
+    server.move(job.job, CORNERS * 9, step=8)  # begun before the edit came
+    server.progress(job.job, 8)
+    connected.until(lambda: job.step == 8)
+
+    assert positions(connected.object) == (CORNERS + np.array([0, 0, 5])).tolist()
+    server.move(job.job, CORNERS * 3 + np.array([0, 0, 1], np.float32), step=9)
+    connected.until(lambda: positions(connected.object) == (CORNERS * 3).tolist())
+
+
+def test_an_edit_sent_to_a_paused_job_is_seen_at_the_same_step(connected, server, job):
+    server.progress(job.job, 7)
+    server.set_state(job.job, "paused", step=7)
+    connected.until(lambda: job.status == "paused" and job.step == 7)
+    bpy.ops.sketchbridge.send_edit()
+    connected.until(lambda: job.asked == "")
+
+    server.move(job.job, CORNERS * 3 + np.array([0, 0, 1], np.float32), step=7)
+
+    connected.until(lambda: positions(connected.object) == (CORNERS * 3).tolist())
+
+
 def test_an_edit_that_was_sent_from_edit_mode_is_no_edit_when_that_is_left(connected, server, job):
     edit()
     connected.until(lambda: job.is_held)

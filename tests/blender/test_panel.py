@@ -1,11 +1,14 @@
 """What the panel shows in each situation, and that there is always a button that helps."""
 
+from types import SimpleNamespace
+
 import bpy
 import pytest
 from job_server import CORNERS, picture
 from recording_layout import RecordingLayout, drawn
 
 from blender_addon import menus, panel, thumbnails
+from blender_addon.backend_process import BACKEND
 from blender_addon.connection import CONNECTION
 from blender_addon.jobs import JOBS, Job
 from blender_addon.preferences import SketchbridgePreferences
@@ -32,7 +35,7 @@ def test_at_first_it_offers_to_connect_and_to_generate(blender):
 
 
 def test_connected_it_names_the_device(connected):
-    assert "Connected: a test's device" in main().text
+    assert main().drawn[0] == ("label", "a test's device")
 
 
 def test_while_a_job_runs_generate_has_become_pause_and_cancel(job):
@@ -116,6 +119,22 @@ def test_without_online_access_there_is_the_button_that_opens_the_preference(ble
     assert "online access is off" in layout.text
 
 
+def test_without_a_server_there_is_the_way_to_the_preferences(blender):
+    CONNECTION.open("tcp://127.0.0.1:1")
+    blender.until(lambda: CONNECTION.state in ("lost", "refused"))
+
+    assert "preferences.addon_show" in main().operators
+
+
+def test_while_the_local_backend_starts_it_says_so(blender, monkeypatch):
+    monkeypatch.setattr(BACKEND, "state", "starting")
+    CONNECTION.open("tcp://127.0.0.1:1")
+    blender.until(lambda: CONNECTION.state in ("lost", "refused"))
+
+    assert "Starting the local backend" in main().text
+    assert "No server answers" not in main().text
+
+
 def test_previews_are_shown(job, connected, server):
     server.send_preview(job.job, "front")
     connected.until(lambda: job.views == ["front"])
@@ -154,7 +173,7 @@ def test_the_preferences_can_be_drawn(blender):
 
     SketchbridgePreferences.draw(stand_in, bpy.context)
 
-    assert {"connect", "make_keys"} <= set(layout.operators)
+    assert {"connect", "make_keys", "start_backend", "stop_backend"} <= set(layout.operators)
 
 
 def test_the_status_bar_shows_the_job_only_while_it_goes_on(job, connected, server):
@@ -183,6 +202,16 @@ def test_drawing_changes_nothing(job):
 
     assert {name: value for name, value in vars(job).items() if name != "placed"} == before
     assert JOBS.current is job
+
+
+def test_sentences_fit_the_sidebar(blender):
+    def context(width, scale):
+        system = SimpleNamespace(ui_scale=scale)
+        return SimpleNamespace(region=SimpleNamespace(width=width), preferences=SimpleNamespace(system=system))
+
+    # Counted in a picture of Blender 4.3: 200 pixels beside an icon in a box, 28 letters on 168 pixels.
+    assert panel.letters_a_line(context(280, 1.0)) == panel.letters_a_line(context(560, 2.0)) == 33
+    assert panel.letters_a_line(context(100, 1.0)) == 16
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Leads a real Blender through a scenario: simulated mouse and keyboard, screenshots, and waiting for what is to happen.
+"""Leads a real Blender through a scenario: simulated mouse and keyboard, screenshots, and waiting for things to happen.
 
 A scenario is a generator that a timer steps through; what it yields is how many seconds to let Blender be. It runs in
 Blender's own Python (see run_blender.sh), where `--enable-event-simulate` is needed.
@@ -62,7 +62,9 @@ def region(kind):
 def screenshot(name):
     """Of the whole display, as a PNG file that is small enough for a repository."""
     path = os.path.join(SHOTS, f"{name}.png")
-    subprocess.run(["import", "-window", "root", "-colors", "255", "-define", "png:compression-level=9", path])
+    subprocess.run(
+        ["import", "-window", "root", "+dither", "-colors", "255", "-define", "png:compression-level=9", path]
+    )
     say(f"picture {name}.png")
 
 
@@ -132,28 +134,33 @@ def find_in_sidebar(wanted):
 
     The pointer is moved down the sidebar, and Blender is asked over what it is. Returns (x, y).
     """
-    sidebar = region("UI")
-    for share in (0.35, 0.75, 0.12):
-        x = sidebar.x + int((sidebar.width - 20) * share)
-        for y in range(sidebar.y + sidebar.height - 20, sidebar.y + 5, -9):
-            move(x, y)
+    sidebar, places = region("UI"), []
+    for y in range(sidebar.y + sidebar.height - 20, sidebar.y + 5, -14):  # a button is 20 high
+        for share in (0.3, 0.85):
+            places.insert(0, (sidebar.x + int((sidebar.width - 20) * share), y))
+            move(*places[0])
             yield 0.06
             if wanted in _under_pointer(sidebar):
-                return x, y
+                # Blender may be some places behind: which one was it?
+                for place in places[:4]:
+                    move(*place)
+                    yield 0.5
+                    yield 0.5
+                    if wanted in _under_pointer(sidebar):
+                        return place
     raise Failed(f"{wanted} is not in the sidebar")
 
 
 def _under_pointer(sidebar):
-    found = ""
+    """The commands that Blender copies for what the pointer is over; an operator has one, and a property another."""
+    manager, found = bpy.context.window_manager, ""
+    asks = ((bpy.ops.ui.copy_python_command_button, {}), (bpy.ops.ui.copy_data_path_button, {"full_path": True}))
     with bpy.context.temp_override(window=window(), area=view_3d(), region=sidebar):
-        for ask in (bpy.ops.ui.copy_python_command_button, bpy.ops.ui.copy_data_path_button):
-            bpy.context.window_manager.clipboard = ""
-            try:
-                if ask.poll():
-                    ask() if ask is not bpy.ops.ui.copy_data_path_button else ask(full_path=True)
-                    found += bpy.context.window_manager.clipboard
-            except RuntimeError:
-                continue
+        for ask, given in asks:
+            manager.clipboard = "-"
+            if ask.poll():
+                ask(**given)
+                found += manager.clipboard
     return found
 
 

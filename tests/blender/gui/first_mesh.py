@@ -31,6 +31,8 @@ from driver import (
 PACKAGE = "bl_ext.user_default.sketchbridge"
 SAVED = "/share/first_mesh.blend"
 SNAPSHOTS = 20
+BELOW_GENERATE = 37
+"""Pixels from the button to the header of the next panel."""
 PROMPT = "a red mushroom"
 
 
@@ -68,7 +70,7 @@ def scenario():
     yield from _key("DEL")  # the default cube, which is where the mesh is to form
     yield from until(lambda: "Cube" not in bpy.data.objects, "the cube is deleted")
     settings = bpy.context.scene.sketchbridge
-    settings.quality, settings.steps = "draft", int(os.environ.get("STEPS", "60"))
+    settings.quality, settings.steps = "draft", int(os.environ.get("STEPS", "80"))
     settings.texture_size = "512"
     yield from press_button("sketchbridge.connect")
     yield from until(lambda: _of_extension("connection").CONNECTION.is_connected, "connected")
@@ -76,24 +78,29 @@ def scenario():
     yield from drawn_anew()
     screenshot("blender-ready")
 
-    yield from press_button("sketchbridge.generate")
+    generate = yield from find_in_sidebar("sketchbridge.generate")
+    yield from _show_advanced(*generate)
+    yield from click(*generate)
     yield from until(lambda: _job() is not None and _job().job, "the server has the job")
     seen = set()
-    yield from until(lambda: _see(seen) >= 3, "3 snapshots", 240)
+    bpy.app.timers.register(lambda: _see(seen), persistent=True)
+    yield from until(lambda: len(seen) >= 3, "3 snapshots", 240)
     view_3d().spaces.active.shading.color_type = "VERTEX"
+    view_3d().spaces.active.region_3d.view_distance = 5.0
     before = view_3d().spaces.active.region_3d.view_rotation.copy()
     yield from orbit()
     if (view_3d().spaces.active.region_3d.view_rotation - before).magnitude < 0.05:
         raise Failed("the view was not turned")
-    yield from until(lambda: _see(seen) >= SNAPSHOTS // 2, "half of the snapshots", 300)
+    pause = yield from find_in_sidebar("sketchbridge.pause")
+    yield from until(lambda: len(seen) >= SNAPSHOTS, f"{SNAPSHOTS} snapshots", 400)
     yield from drawn_anew()
     screenshot("blender-forming")
-    yield from press_button("sketchbridge.pause")
+    yield from click(*pause)
     yield from until(lambda: _job().status == "paused", "paused", 120)
     yield from drawn_anew()
     screenshot("blender-paused")
     yield from press_button("sketchbridge.resume")
-    yield from until(lambda: _see(seen) >= SNAPSHOTS, f"{SNAPSHOTS} snapshots", 400)
+    yield from until(lambda: _job().status == "running" or not _job().is_active, "it goes on", 120)
     yield from until(lambda: _job().shown == "result", "the result is there", 400)
     yield from press_button("sketchbridge.show_colours")
     yield from drawn_anew()
@@ -114,11 +121,11 @@ def scenario():
 
 
 def _see(seen):
-    """How many snapshots the scene has had."""
-    shown = _job().placed.snapshot
+    """A timer that notes the steps whose mesh the scene has had."""
+    shown = _job().placed.snapshot if _job() is not None else None
     if shown is not None:
         seen.add(shown.step)
-    return len(seen)
+    return 0.05
 
 
 def _open_tab():
@@ -137,6 +144,16 @@ def _type_prompt(settings):
     yield from type_text(PROMPT, x, y)
     yield from press("RET", x, y)
     yield from until(lambda: settings.prompt == PROMPT, f"the prompt is {PROMPT}", 20)
+
+
+def _show_advanced(x, y):
+    """Opens the panel below Generate by its header, and closes it again."""
+    header = (x, y - BELOW_GENERATE)
+    yield from click(*header)
+    yield from drawn_anew()
+    screenshot("blender-advanced")
+    yield from click(*header)
+    yield from drawn_anew()
 
 
 def _show_preferences():
