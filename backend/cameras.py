@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -12,6 +13,16 @@ from backend.errors import BadInput
 
 NEAR_METRES = 0.1
 FAR_METRES = 100.0
+
+
+@runtime_checkable  # for the type checker of the tests
+class Cameras(Protocol):
+    """What the renderer asks of cameras: `CameraBatch`, or `PosedCameras`, which stand anywhere."""
+
+    def __len__(self) -> int: ...
+    def positions(self) -> Float[Tensor, "views 3"]: ...
+    def view_matrices(self) -> Float[Tensor, "views 4 4"]: ...
+    def clip_matrices(self) -> Float[Tensor, "views 4 4"]: ...
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from backend import cli_client, cli_pictures, cli_server, cli_table
+from backend import cli_client, cli_pictures, cli_server, cli_sketch, cli_table
 from backend.cli_options import (
     BridgeStartOption,
     DeviceOption,
@@ -237,6 +237,7 @@ A second one stops at once.
     raise typer.Exit(run_texture_command(JobCommand(settings, output, run_dir, resume), as_json))
 
 
+cli_sketch.add_commands(app)
 cli_pictures.add_commands(app)
 cli_table.add_commands(app)
 cli_client.add_commands(app)

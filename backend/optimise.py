@@ -6,7 +6,7 @@ Cancelling is closing the generator, pausing is not asking for the next step, st
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from backend.appearance.painting import paint_surface
 from backend.appearance.texture_field import TextureField, TextureFieldConfig
-from backend.cameras import CameraBatch, OrbitRange, sample_orbit_cameras
+from backend.cameras import CameraBatch, Cameras, OrbitRange, sample_orbit_cameras
 from backend.config import OptimisationConfig
 from backend.diffusion.prior import DiffusionPrior
 from backend.diffusion.prompts import describe_view
@@ -32,6 +32,9 @@ from backend.render.shading import ShadingMode, sample_lighting
 from backend.saved_tensors import moments_of, restore_moments, under
 from backend.steering import Steered, Steering
 from backend.surfaces import DMTetSurface, FixedSurface, InitialShape, Surface
+
+FurtherTerms = Callable[[TriangleMesh, TextureField, float], dict[str, Tensor]]
+"""Weighted terms by name, from the surface, its texture and the share of the job that is done, in [0, 1)."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class MeshOptimisation:
     Args:
         shape: Where a DMTet surface starts; or a mesh, which stays as it is and gets its texture alone.
         seed: Of every random number in the loop.
+        further_terms: Minimised together with what the diffusion model wants.
     """
 
     def __init__(
@@ -71,7 +75,9 @@ class MeshOptimisation:
         rasteriser: Rasteriser,
         shape: InitialShape | TriangleMesh,
         seed: int,
+        further_terms: FurtherTerms | None = None,
     ) -> None:
+        self._further_terms = further_terms
         self.prompt, self.config, self.prior, self.rasteriser = prompt, config, prior, rasteriser
         self._first_prompt, self._first_config, self._steered = prompt, config, Steered()
         self._step = 0
@@ -137,7 +143,7 @@ class MeshOptimisation:
         self._renew_optimiser()
 
     @torch.no_grad()
-    def render(self, cameras: CameraBatch, resolution: int, **options: Any) -> RenderedViews:
+    def render(self, cameras: Cameras, resolution: int, **options: Any) -> RenderedViews:
         """Views of the surface as it is, without gradients; options as of `render_views`."""
         return render_views(
             self.rasteriser, self.current_mesh(), FieldAppearance(self.texture), cameras, resolution, **options
@@ -191,6 +197,9 @@ class MeshOptimisation:
         clock.lap("prior")
 
         losses = self._regularise(mesh, views)
+        if self._further_terms is not None:
+            losses |= self._further_terms(mesh, self.texture, progress)
+            clock.lap("sketches")
         self._optimiser.zero_grad(set_to_none=True)
         outputs, gradients = [views.images], [pictures.grad]
         if losses:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,10 @@ MOST_PREVIEWS = 12
 MOST_CURVE_POINTS = 500
 PREVIEW_WIDTH_PIXELS = 640
 MOST_PICTURES = 12
+SKETCH_PREFIX = "sketch-"
+"""Of the names of pictures that show a drawing over the mesh."""
+SKETCHES_NAME = "sketches.json"
+"""A list of objects with `picture`, a file name, and `caption`."""
 _MESH_SUFFIXES = (".glb", ".obj", ".ply", ".stl")
 _ANIMATIONS = ("turntable.gif", "turn.gif")
 _SHEETS = ("contact_sheet.png", "views.png", "picture-sheet.png")
@@ -41,6 +46,8 @@ class Report:
     contact_sheet: str | None = None
     pictures: Sequence[tuple[str, str]] = ()
     """Name and picture, of a run that makes pictures."""
+    sketches: Sequence[tuple[str, str]] = ()
+    """What is said of a drawing, and the drawing over the mesh, of a run that has drawings."""
     previews: Sequence[tuple[int, str]] = ()
     """Step and picture."""
     metrics: Sequence[Mapping[str, Any]] = ()
@@ -63,7 +70,9 @@ def write_report(run: RunFolder, step: int, total: int, elapsed_seconds: float) 
     """
     path = run.path / "report.html"
     meshes = sorted(file for file in run.path.iterdir() if file.suffix in _MESH_SUFFIXES)
-    pictures = sorted(file for file in run.path.glob("*.png") if file.name not in _SHEETS)
+    pictures = sorted(
+        file for file in run.path.glob("*.png") if file.name not in _SHEETS and not file.name.startswith(SKETCH_PREFIX)
+    )
     report = Report(
         prompt=_title(run),
         created=run.created,
@@ -73,6 +82,7 @@ def write_report(run: RunFolder, step: int, total: int, elapsed_seconds: float) 
         turntable=_first_uri(run.path, _ANIMATIONS, "image/gif"),
         contact_sheet=_first_uri(run.path, _SHEETS, "image/png"),
         pictures=[(file.stem, _file_uri(file, "image/png") or "") for file in evenly_picked(pictures, MOST_PICTURES)],
+        sketches=_sketches(run.path),
         previews=[(number, _preview_uri(file)) for number, file in evenly_picked(run.previews(), MOST_PREVIEWS)],
         metrics=run.metrics(),
         notices=run.notices(),
@@ -97,6 +107,7 @@ def report_html(report: Report) -> str:
     sections = [
         _pictures(report),
         _section("Pictures", _picture_figures(report.pictures)),
+        _section("The drawings over the mesh", _picture_figures(report.sketches)),
         _section("How it formed", _preview_strips(report.previews)),
         _section("Curves", _curves(report.metrics)),
         _section("Where the time of a step went", _time_bars(report.metrics)),
@@ -132,6 +143,16 @@ def _title(run: RunFolder) -> str:
 def _first_uri(folder: Path, names: Sequence[str], media_type: str) -> str | None:
     """Of the first of the files that is there."""
     return next((uri for name in names if (uri := _file_uri(folder / name, media_type)) is not None), None)
+
+
+def _sketches(folder: Path) -> list[tuple[str, str]]:
+    """Caption and picture of each drawing; none where the record is missing or damaged."""
+    try:
+        record = json.loads((folder / SKETCHES_NAME).read_text(encoding="utf-8"))
+        named = [(str(each["caption"]), Path(str(each["picture"])).name) for each in record]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+    return [(caption, _file_uri(folder / name, "image/png") or "") for caption, name in named]
 
 
 def _file_uri(path: Path, media_type: str) -> str | None:

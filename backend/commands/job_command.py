@@ -23,7 +23,7 @@ from backend.config import JobSettings
 from backend.errors import BadInput, DamagedRun, SketchbridgeError
 from backend.run_folder import RunFolder
 
-TASK_NAMES = ("text", "texture", "image", "edit", "paint", "illusion")
+TASK_NAMES = ("text", "texture", "sketch", "image", "edit", "paint", "illusion")
 
 _log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backend.appearance.material import Material
-from backend.cameras import CameraBatch
+from backend.cameras import Cameras
 from backend.geometry.triangle_mesh import TriangleMesh
 from backend.render.rasteriser import Rasteriser
 from backend.render.shading import Lighting, shade
@@ -63,7 +63,7 @@ def render_views(
     rasteriser: Rasteriser,
     mesh: TriangleMesh,
     appearance: Appearance,
-    cameras: CameraBatch,
+    cameras: Cameras,
     resolution: int,
     *,
     lighting: Lighting | None = None,

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from backend.cameras import CameraBatch
+from backend.cameras import CameraBatch, Cameras
 
 GAMMA = 2.2
 
@@ -56,7 +56,7 @@ def sample_lighting(
     return Lighting(directions, share.to(device), mode)
 
 
-def headlight(cameras: CameraBatch, ambient: float = 0.4) -> Lighting:
+def headlight(cameras: Cameras, ambient: float = 0.4) -> Lighting:
     """A light a little above and to the right of each camera, the same in every view: for previews and turntables."""
     rotations = cameras.view_matrices()[:, :3, :3]  # rows: right, up, backward in world axes
     toward = torch.tensor([0.35, 0.5, 1.0], device=rotations.device)

@@ -13,7 +13,7 @@ from torch import Tensor
 from backend.config import MeshSettings, OptimisationConfig
 from backend.geometry.placed_mesh import PlacedMesh
 from backend.geometry.triangle_mesh import TriangleMesh
-from backend.optimise import MeshOptimisation, Step
+from backend.optimise import FurtherTerms, MeshOptimisation, Step
 from backend.steering import Steering
 from backend.surfaces import InitialShape
 from backend.tasks.setting_up import SetUp, preview_of, tell_about_view_prompts
@@ -26,15 +26,21 @@ class MeshTask:
         ready: What the job runs with.
         shape: See `MeshOptimisation`.
         given: The mesh that the shape is of, if there is one: it may have colours to begin with.
+        further_terms: See `MeshOptimisation`.
     """
 
     def __init__(
-        self, settings: MeshSettings, ready: SetUp, shape: InitialShape | TriangleMesh, given: PlacedMesh | None = None
+        self,
+        settings: MeshSettings,
+        ready: SetUp,
+        shape: InitialShape | TriangleMesh,
+        given: PlacedMesh | None = None,
+        further_terms: FurtherTerms | None = None,
     ) -> None:
         self.device, self.rasteriser, self.prior = ready.device, ready.rasteriser, ready.prior
         self._given = given
         self._optimisation = MeshOptimisation(
-            settings.prompt, ready.config, self.prior, self.rasteriser, shape, settings.seed
+            settings.prompt, ready.config, self.prior, self.rasteriser, shape, settings.seed, further_terms
         )
         if given is not None and given.colours is not None:
             self._optimisation.paint(given)

@@ -12,6 +12,8 @@ from backend.geometry.components import remove_floaters
 from backend.geometry.mesh_input import Placement
 from backend.geometry.placed_mesh import PlacedMesh
 from backend.geometry.signed_distance import load_initial_mesh, sphere
+from backend.optimise import MeshOptimisation
+from backend.render.rasteriser import Rasteriser
 from backend.surfaces import InitialShape
 from backend.tasks.mesh_task import MeshTask
 from backend.tasks.setting_up import PriorLoader, set_up
@@ -50,25 +52,54 @@ class TextToMesh(MeshTask):
         Raises:
             EmptySurface: There is no surface to finish.
         """
-        mesh = remove_floaters(self._optimisation.current_mesh())
-        if mesh.is_empty:
-            raise EmptySurface("the surface is empty, so there is no mesh to write; another seed may help")
-        return finish_mesh(
-            mesh,
-            self._optimisation.texture,
-            rasteriser=self.rasteriser,
-            face_budget=self.settings.faces,
-            texture_size=self.settings.texture_size,
+        return finish_surface(
+            self._optimisation,
+            self.rasteriser,
             name=self.settings.prompt,
+            faces=self.settings.faces,
+            texture_size=self.settings.texture_size,
             progress=progress,
         )
+
+
+def finish_surface(
+    optimisation: MeshOptimisation,
+    rasteriser: Rasteriser,
+    *,
+    name: str,
+    faces: int | None,
+    texture_size: int,
+    progress: Callable[[str], None],
+) -> FinishedMesh:
+    """What a surface that was learnt becomes in the end; see `TextToMesh.finish`."""
+    mesh = remove_floaters(optimisation.current_mesh())
+    if mesh.is_empty:
+        raise EmptySurface("the surface is empty, so there is no mesh to write; another seed may help")
+    return finish_mesh(
+        mesh,
+        optimisation.texture,
+        rasteriser=rasteriser,
+        face_budget=faces,
+        texture_size=texture_size,
+        name=name,
+        progress=progress,
+    )
+
+
+def placed_initial_mesh(file: str) -> PlacedMesh:
+    """A mesh file, moved into the ball that the cameras look at.
+
+    Raises:
+        UnreadableMesh: It cannot be read, or holds no surface.
+    """
+    mesh = load_initial_mesh(Path(file))
+    return PlacedMesh(mesh.vertices, mesh.faces, Placement(mesh.centre, mesh.scale))
 
 
 def _mesh_of_file(settings: TextToMeshSettings) -> PlacedMesh | None:
     if settings.init_mesh is None:
         return None
-    mesh = load_initial_mesh(Path(settings.init_mesh))
-    return PlacedMesh(mesh.vertices, mesh.faces, Placement(mesh.centre, mesh.scale))
+    return placed_initial_mesh(settings.init_mesh)
 
 
 def _ball(radius_metres: float) -> InitialShape:

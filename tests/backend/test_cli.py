@@ -25,6 +25,7 @@ def help_of(*arguments):
         ["--help"],
         ["text", "--help"],
         ["texture", "--help"],
+        ["sketch", "--help"],
         ["image", "--help"],
         ["illusion", "--help"],
         ["table", "--help"],
@@ -70,6 +71,19 @@ def test_the_help_of_texture_has_examples_and_every_option():
     options = (
         "prior quality steps seed texture-size run-dir device rasteriser guidance-scale bridge-start source-suffix "
         "target-suffix json resume output up"
+    )
+    for option in options.split():
+        assert f"--{option} " in shown
+
+
+def test_the_help_of_sketch_has_examples_and_every_option():
+    shown = help_of("sketch")
+
+    assert 'sketchbridge sketch "a red mug" --view front=mug.png -o mug.glb' in shown
+    assert "sketchbridge sketch --resume runs/" in shown
+    options = (
+        "view mesh strength sketch-weight prior quality steps seed faces texture-size run-dir device rasteriser "
+        "guidance-scale bridge-start source-suffix target-suffix json resume output"
     )
     for option in options.split():
         assert f"--{option} " in shown

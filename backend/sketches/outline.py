@@ -1,0 +1,110 @@
+"""From lines to the shape that they enclose: gaps of a shaky outline are closed, holes stay holes."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Int
+from scipy import ndimage
+
+from backend.errors import BadInput
+from backend.sketches.sketch import SketchKind
+
+GAP_SHARES = (0.0, 0.004, 0.008, 0.015, 0.025, 0.04, 0.06)
+"""Half the widths of the gaps that are closed, as shares of the picture; the narrower are tried first."""
+_LEAST_SHARE = 0.004  # of the picture that a shape must cover
+_CLOSED_SHARE = 0.6
+"""A closing is wide enough if it encloses this much of what the widest one encloses."""
+_SPECK_SHARE = 2e-4
+_FILLED_LINE_SHARE = 0.03
+"""What is thicker than this share of the picture is no line but a shape that was filled."""
+_LEAST_BORDER_PIXELS = 4
+
+Mask = Bool[np.ndarray, "height width"]
+
+
+def silhouette(ink: Mask, drawn: SketchKind, name: str) -> Mask:
+    """The shape inside of an outline, on the same pixels; its border runs along the middle of the lines.
+
+    Lines of an outline part inside from outside, so that a ring within it is a hole. In a drawing of lines, where some
+    are creases, all that is enclosed belongs to the shape. A filled shape is taken as it is.
+
+    Args:
+        name: Of the sketch, for the message.
+
+    Raises:
+        BadInput: The lines enclose nothing, even with gaps closed; or the shape touches the border on all sides.
+    """
+    if _is_filled(ink):
+        return _without_small_parts(ink)
+    size = len(ink)
+    closings = [_enclosed(ink, round(share * size), drawn) for share in GAP_SHARES]
+    widest = max(int(closing.sum()) for closing in closings)
+    if widest < max(_LEAST_SHARE * ink.size, 0.5 * int(ink.sum())):
+        raise BadInput(
+            f"the outline of the sketch {name} cannot be closed: its lines enclose nothing, even if gaps of up to "
+            f"{2 * GAP_SHARES[-1]:.0%} of the picture are bridged. Draw it around the whole shape"
+        )
+    return _without_small_parts(next(each for each in closings if int(each.sum()) >= _CLOSED_SHARE * widest))
+
+
+def _is_filled(ink: Mask) -> bool:
+    """Whether most of the ink lies in areas and not in lines."""
+    depth = ndimage.distance_transform_edt(np.pad(ink, 1))[1:-1, 1:-1]
+    core = depth > _FILLED_LINE_SHARE * len(ink) / 2
+    if not core.any():
+        return False
+    solid = ndimage.distance_transform_edt(~core) <= _FILLED_LINE_SHARE * len(ink) / 2
+    return bool((solid & ink).sum() > 0.3 * ink.sum())
+
+
+def _enclosed(ink: Mask, reach: int, drawn: SketchKind) -> Mask:
+    """What lies inside once all lines are `reach` pixels thicker on both sides."""
+    # A margin, so that the outside is one region whatever touches the border.
+    ink = np.pad(ink, reach + 2)
+    walls = ndimage.distance_transform_edt(~ink) <= reach if reach else ink
+    regions, _ = ndimage.label(~walls)
+    sizes = np.bincount(regions.ravel())
+    is_speck = sizes < _SPECK_SHARE * ink.size
+    is_speck[0] = True
+    regions[is_speck[regions]] = 0
+    if not regions.any():
+        return np.zeros_like(ink)[reach + 2 : -reach - 2, reach + 2 : -reach - 2]
+    # Each pixel of a line goes to the nearest region: borders come to run along the middle of the lines.
+    nearest = ndimage.distance_transform_edt(regions == 0, return_distances=False, return_indices=True)
+    regions = regions[tuple(nearest)]
+    outside = int(regions[0, 0])
+    depth = _depths(regions, outside) if drawn == "outline" else (np.arange(regions.max() + 1) != outside).astype(int)
+    inside = (depth % 2 == 1)[regions]
+    return inside[reach + 2 : -reach - 2, reach + 2 : -reach - 2]
+
+
+def _depths(regions: Int[np.ndarray, "height width"], outside: int) -> Int[np.ndarray, "regions"]:
+    """How many lines lie between each region and the outside; 0 for numbers that are not used."""
+    pairs = np.concatenate(
+        [
+            np.stack([regions[:-1].ravel(), regions[1:].ravel()], axis=1),
+            np.stack([regions[:, :-1].ravel(), regions[:, 1:].ravel()], axis=1),
+        ]
+    )
+    pairs = np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1)
+    borders, lengths = np.unique(pairs, axis=0, return_counts=True)
+    borders = borders[lengths >= _LEAST_BORDER_PIXELS]
+    depths = np.full(int(regions.max()) + 1, -1)
+    depths[outside] = 0
+    front, depth = {outside}, 0
+    while front:
+        depth += 1
+        beside = {int(b if a in front else a) for a, b in borders if (a in front) != (b in front)}
+        front = {region for region in beside if depths[region] < 0}
+        depths[list(front)] = depth
+    return np.maximum(depths, 0)
+
+
+def _without_small_parts(mask: Mask) -> Mask:
+    """Loops where lines overshoot are no parts of a shape."""
+    labels, count = ndimage.label(mask)
+    if count <= 1:
+        return mask
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return (sizes >= 0.01 * sizes.max())[labels] & mask

@@ -1,0 +1,89 @@
+"""How well a mesh fits its drawings: scores, and pictures of both on top of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from scipy import ndimage
+
+from backend.geometry.triangle_mesh import TriangleMesh
+from backend.losses.sketch import contour_strength
+from backend.render.contours import render_contours, render_masks
+from backend.render.rasteriser import Rasteriser
+from backend.render.renderer import Appearance, render_views
+from backend.render.shading import headlight
+from backend.sketches.camera import posed
+from backend.sketches.drawing import Drawing, coverage
+from backend.sketches.sketch import INK_PIXELS
+
+SCORED_PIXELS = 256
+LINE_TOLERANCE = 0.02
+"""Share of the picture's size within which a drawn line counts as met."""
+_INK_COLOUR = np.array([214.0, 36.0, 48.0])
+
+
+@dataclass(frozen=True)
+class SketchScore:
+    name: str
+    silhouette_iou: float | None
+    """Of the drawn and the rendered shape, 0 to 1; None where the drawing encloses nothing."""
+    lines_met: float | None
+    """Share of the drawn lines within `LINE_TOLERANCE` of a rendered contour; None for outlines."""
+
+
+@torch.no_grad()
+def sketch_scores(rasteriser: Rasteriser, mesh: TriangleMesh, drawings: Sequence[Drawing]) -> list[SketchScore]:
+    """One score per drawing."""
+    device = mesh.positions.device
+    masks = render_masks(rasteriser, mesh, posed([each.camera for each in drawings]).to(device), SCORED_PIXELS)
+    scores = []
+    for drawing, mask in zip(drawings, masks[..., 0].cpu().numpy(), strict=True):
+        iou = None if drawing.shape is None else _iou(coverage(drawing.shape, SCORED_PIXELS) > 0.5, mask > 0.5)
+        met = _lines_met(rasteriser, mesh, drawing) if drawing.sketch.drawn == "lines" else None
+        scores.append(SketchScore(drawing.name, iou, met))
+    return scores
+
+
+@torch.no_grad()
+def overlays(
+    rasteriser: Rasteriser,
+    mesh: TriangleMesh,
+    appearance: Appearance,
+    drawings: Sequence[Drawing],
+    resolution: int = 384,
+) -> list[UInt8[np.ndarray, "height width 3"]]:
+    """The lines of each drawing, red, over the textured mesh as its camera sees it."""
+    cameras = posed([drawing.camera for drawing in drawings]).to(mesh.positions.device)
+    views = render_views(rasteriser, mesh, appearance, cameras, resolution, lighting=headlight(cameras), supersample=2)
+    pictures = []
+    for drawing, image in zip(drawings, views.images.clamp(0, 1).cpu().numpy() * 255, strict=True):
+        share = _thin_lines(drawing, resolution)[..., None]
+        pictures.append((image * (1 - share) + _INK_COLOUR * share).round().astype(np.uint8))
+    return pictures
+
+
+def _thin_lines(drawing: Drawing, resolution: int) -> Float[np.ndarray, "size size"]:
+    """The ink; of a filled shape its border."""
+    ink = drawing.ink
+    if drawing.shape is not None and (drawing.shape & ink).sum() > 0.9 * drawing.shape.sum():
+        ink = ink & ~ndimage.binary_erosion(ink, iterations=max(1, INK_PIXELS // 200))
+    return coverage(ink, resolution) * 0.85
+
+
+def _iou(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one & other).sum() / max((one | other).sum(), 1))
+
+
+def _lines_met(rasteriser: Rasteriser, mesh: TriangleMesh, drawing: Drawing) -> float:
+    device = mesh.positions.device
+    views = render_contours(rasteriser, mesh, posed([drawing.camera]).to(device), SCORED_PIXELS)
+    strength = contour_strength(views.masks, views.depths, views.normals)[0, ..., 0].cpu().numpy()
+    if not (strength > 0.5).any():
+        return 0.0
+    distances = ndimage.distance_transform_edt(strength <= 0.5) / SCORED_PIXELS
+    drawn = coverage(drawing.ink, SCORED_PIXELS)
+    return float((drawn * (distances <= LINE_TOLERANCE)).sum() / drawn.sum())

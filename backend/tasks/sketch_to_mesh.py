@@ -1,0 +1,104 @@
+"""Sketch to mesh: drawings, and if need be a blocked-out shape, steer what a sentence becomes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from torch import Tensor
+
+from backend.appearance.bake import FinishedMesh
+from backend.config import OptimisationConfig
+from backend.geometry.placed_mesh import PlacedMesh
+from backend.render.portable_rasteriser import PortableRasteriser
+from backend.render.renderer import FieldAppearance
+from backend.sketch_config import SketchConfig, SketchToMeshSettings
+from backend.sketches.drawing import Drawing, ready_drawings
+from backend.sketches.first_shape import first_shape, tell_contradictions
+from backend.sketches.overlay import SketchScore, overlays, sketch_scores
+from backend.sketches.sketch import Sketch
+from backend.sketches.terms import SketchTerms
+from backend.sketches.view_argument import parse_view, read_sketch
+from backend.tasks.mesh_task import MeshTask
+from backend.tasks.setting_up import PriorLoader, set_up
+from backend.tasks.text_to_mesh import finish_surface, placed_initial_mesh
+
+
+class SketchToMesh(MeshTask):
+    """One job. Raises what the user can do something about as a SketchbridgeError when it is built.
+
+    Args:
+        settings: What was asked for.
+        notice: Told sentences for the user: what of a drawing is left out, which two contradict each other.
+        config: For studies: used instead of what follows from the settings.
+        sketch_config: The same for what the drawings ask for.
+        given: The blocked-out mesh, of a caller that has it in memory; otherwise the settings may name a file.
+        sketches: The drawings, of a caller that has them in memory; otherwise the settings name their files.
+        loader: Of the prior; see `set_up`.
+    """
+
+    def __init__(
+        self,
+        settings: SketchToMeshSettings,
+        notice: Callable[[str], None] = lambda sentence: None,
+        config: OptimisationConfig | None = None,
+        sketch_config: SketchConfig | None = None,
+        given: PlacedMesh | None = None,
+        sketches: tuple[Sketch, ...] | None = None,
+        loader: PriorLoader | None = None,
+    ) -> None:
+        self.settings = settings
+        # First, as it is what may be wrong with the least to wait for.
+        if sketches is None:
+            sketches = tuple(read_sketch(parse_view(view), notice) for view in settings.views)
+        self.drawings: tuple[Drawing, ...] = ready_drawings(sketches, notice)
+        if given is None:
+            given = first_shape(self.drawings) if settings.mesh is None else placed_initial_mesh(settings.mesh)
+        ready = set_up(settings, config or settings.resolve(), notice, loader)
+        tell_contradictions(PortableRasteriser(), self.drawings, notice)
+        terms = SketchTerms(self.drawings, sketch_config or settings.resolve_sketches(), ready.rasteriser, ready.device)
+        super().__init__(settings, ready, given.signed_distances, given, terms)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """See `MeshOptimisation.state`. The drawings are not saved: a fingerprint tells if they are still the same."""
+        tensors, metadata = super().state()
+        return tensors, metadata | {"drawings": self._fingerprint()}
+
+    def load_state(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+        if metadata["drawings"] != self._fingerprint():
+            raise ValueError("the drawings are not those that the run began with")
+        super().load_state(tensors, metadata)
+
+    def finish(self, progress: Callable[[str], None] = lambda sentence: None) -> FinishedMesh:
+        """As `TextToMesh.finish`.
+
+        Raises:
+            EmptySurface: There is no surface to finish.
+        """
+        return finish_surface(
+            self._optimisation,
+            self.rasteriser,
+            name=self.settings.prompt,
+            faces=self.settings.faces,
+            texture_size=self.settings.texture_size,
+            progress=progress,
+        )
+
+    def scores(self) -> list[SketchScore]:
+        """How well the surface fits each drawing now."""
+        return sketch_scores(self.rasteriser, self.current_mesh(), self.drawings)
+
+    def overlays(self, resolution: int = 384) -> list[UInt8[np.ndarray, "height width 3"]]:
+        """Each drawing over the surface as it is now, from the drawing's camera."""
+        appearance = FieldAppearance(self._optimisation.texture)
+        return overlays(self.rasteriser, self.current_mesh(), appearance, self.drawings, resolution)
+
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for drawing in self.drawings:
+            digest.update(f"{drawing.camera} {drawing.sketch.drawn} {drawing.sketch.weight}".encode())
+            digest.update(np.packbits(drawing.ink).tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,141 @@
+"""Setting a job with drawings up, stepping, saving and finishing it, with a prior that knows colours alone."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from colour_prior import ColourPrior
+from PIL import Image, ImageDraw
+
+from backend.commands.sketch import said
+from backend.config import LinearRamp
+from backend.errors import BadInput
+from backend.report import write_report
+from backend.run_folder import RunFolder
+from backend.sketch_config import SketchConfig, SketchToMeshSettings
+from backend.sketches.overlay import SketchScore
+from backend.tasks import setting_up
+from backend.tasks.sketch_to_mesh import SketchToMesh
+
+
+@pytest.fixture(autouse=True)
+def _a_prior_of_colours(monkeypatch):
+    monkeypatch.setattr(setting_up, "load_prior", lambda *_: ColourPrior({"red": (0.9, 0.1, 0.1)}))
+
+
+@pytest.fixture
+def drawing(tmp_path):
+    """A tall ellipse on paper."""
+    picture = Image.new("L", (256, 256), 255)
+    ImageDraw.Draw(picture).ellipse((88, 38, 168, 218), outline=0, width=4)
+    path = tmp_path / "front.png"
+    picture.save(path)
+    return path
+
+
+def job_for(path, steps=2, **changes):
+    settings = SketchToMeshSettings("a red egg", views=(f"front={path}",), steps=steps, texture_size=64, **changes)
+    config = settings.resolve()
+    views = dataclasses.replace(config.views, views=2)
+    surface = dataclasses.replace(config.surface, resolutions=((0.0, 16),))
+    config = dataclasses.replace(config, views=views, surface=surface)
+    return SketchToMesh(settings, config=config, sketch_config=SketchConfig(resolution=64))
+
+
+def test_the_surface_begins_as_what_was_drawn(drawing):
+    assert job_for(drawing).scores()[0].silhouette_iou > 0.9
+
+
+def test_a_blocked_out_mesh_is_bent_to_the_drawing(drawing, tmp_path):
+    import trimesh
+
+    trimesh.creation.box((1.0, 1.0, 1.0)).export(tmp_path / "box.obj")
+    job = job_for(drawing, steps=25, mesh=str(tmp_path / "box.obj"), strength=0.0)
+    before = job.scores()[0].silhouette_iou
+
+    steps = list(job.steps())
+
+    assert job.scores()[0].silhouette_iou > before + 0.15
+    assert steps[-1].losses["sketched outlines"] < 0.5 * steps[0].losses["sketched outlines"]
+    assert steps[0].seconds["sketches"] > 0
+
+
+def test_a_job_that_goes_on_ends_as_if_it_had_not_been_stopped(drawing):
+    unbroken, stopped = job_for(drawing, 4), job_for(drawing, 4)
+    list(unbroken.steps())
+    steps = stopped.steps()
+    next(steps), next(steps)
+
+    resumed = job_for(drawing, 4)
+    resumed.load_state(*stopped.state())
+    list(resumed.steps())
+
+    assert torch.equal(resumed.current_mesh().positions, unbroken.current_mesh().positions)
+
+
+def test_a_job_does_not_go_on_with_another_drawing(drawing):
+    state = job_for(drawing).state()
+    picture = Image.new("L", (256, 256), 255)
+    ImageDraw.Draw(picture).rectangle((60, 60, 180, 200), outline=0, width=4)
+    picture.save(drawing)
+
+    with pytest.raises(ValueError, match="the drawings are not those that the run began with"):
+        job_for(drawing).load_state(*state)
+
+
+def test_overlays_show_the_lines_over_the_mesh(drawing):
+    (picture,) = job_for(drawing).overlays(resolution=64)
+
+    red = (picture[..., 0].astype(int) - picture[..., 1]) > 80
+    assert picture.shape == (64, 64, 3)
+    assert 20 < red.sum() < 400
+
+
+def test_settings_are_kept_as_json_and_read_again(drawing):
+    settings = SketchToMeshSettings("a red egg", views=(f"front={drawing}", f"left={drawing}"), sketch_weight=2.0)
+
+    again = SketchToMeshSettings.from_json(json.loads(json.dumps(settings.to_json())))
+
+    assert again == settings
+    assert settings.resolve_sketches().outline_weight == LinearRamp(1200.0, 800.0, 0.2, 0.7)
+    assert settings.resolve().surface.mesh_weight == 0
+    json.dumps(settings.resolved_to_json())
+
+
+def test_a_mesh_is_held_to_by_its_strength():
+    settings = SketchToMeshSettings("a mug", views=("front=a.png",), mesh="box.obj", strength=0.25)
+
+    assert settings.resolve().surface.mesh_weight == 5  # a quarter of MESH_WEIGHT_UNIT
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"views": ()}, "give 1 to 16 views"),
+        ({"views": "front=a.png"}, "views must be a list of texts"),
+        ({"views": ("front=a.png", "front=b.png")}, "two drawings are given for front"),
+        ({"views": ("frnt=a.png",)}, "names no file"),
+        ({"views": ("front=a.png",), "strength": 0.5}, "no mesh is given; give --mesh too"),
+        ({"views": ("front=a.png",), "mesh": "a.obj", "strength": 1.5}, "strength must be a number from 0 to 1"),
+        ({"views": ("front=a.png",), "sketch_weight": -1.0}, "sketch weight must be a number from 0 to 100"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(changes, message):
+    with pytest.raises(BadInput, match=message):
+        SketchToMeshSettings("a mug", **changes)
+
+
+def test_the_report_shows_each_drawing_with_its_score(tmp_path):
+    run = RunFolder.create(tmp_path, task="sketch", title="a mug", settings={"prompt": "a mug"}, resolved={})
+    try:
+        Image.new("RGB", (8, 8), (200, 30, 40)).save(run.path / "sketch-1.png")
+        caption = said(SketchScore("front,lines", 0.934, 0.9))
+        (run.path / "sketches.json").write_text(json.dumps([{"picture": "sketch-1.png", "caption": caption}]))
+        page = write_report(run, 1, 1, 1.0).read_text()
+    finally:
+        run.close()
+
+    assert "The drawings over the mesh" in page
+    assert page.count("<figcaption>front,lines: IoU 0.93, 90 % of the lines met</figcaption>") == 1
+    assert "sketch-1</figcaption>" not in page
