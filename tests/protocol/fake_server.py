@@ -92,7 +92,7 @@ class FakeServer:
         while not self._is_closing:
             while self._orders:
                 parts = self._orders.pop(0)
-                for identity in self._clients:
+                for identity in list(self._clients):  # a test may clear them meanwhile
                     self._send_parts(identity, parts)
             if self._socket.poll(5):
                 identity, *parts = self._socket.recv_multipart()

@@ -24,7 +24,11 @@ class Served:
 
     def __init__(self, *options):
         command = [sys.executable, "-m", "backend", "serve", "--listen", "tcp://127.0.0.1:*", "--json", *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            # A test run in the background of a script hands on that SIGINT is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )  # fmt: skip
         self.started = json.loads(self.process.stdout.readline() or "{}")
 
     def __enter__(self):
