@@ -20,14 +20,6 @@ from backend.errors import DamagedRun, OutputNotWritable
 from backend.run_folder import RunFolder
 
 
-@pytest.fixture(autouse=True)
-def _python_handles_ctrl_c():
-    """A test runner in the background of a script has SIGINT ignored, which StopSignals respects."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.fixture
 def run(tmp_path):
     with RunFolder.create(tmp_path, task="text", title="x", settings={"prompt": "x"}) as created:

@@ -7,33 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
+from typed_command import messages, only_run, sketchbridge
 
-from backend.cli import app
 from backend.commands import picture_job
 from backend.optimise_pictures import PictureOptimisation
 
 
 @pytest.fixture(autouse=True)
-def _an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def _a_picture_in_an_empty_folder(an_empty_folder):
     Image.new("RGB", (40, 30), (200, 60, 60)).save("mug.png")
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def sketchbridge(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def messages(result):
-    return " ".join(result.stderr.replace("│", " ").split())
-
-
-def only_run():
-    (run,) = Path("runs").iterdir()
-    return run
 
 
 def read(path):

@@ -1,34 +1,20 @@
 """`table` with the embedded prior and few steps: its files, what it refuses, and that it goes on."""
 
 import csv
-import signal
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typed_command import messages, sketchbridge
 
-from backend.cli import app
 from backend.commands import table as table_command
 from backend.commands.table import TableCommand
 from backend.evaluation import table_scores
 
 
 @pytest.fixture(autouse=True)
-def _an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def _two_prompts_in_an_empty_folder(an_empty_folder, monkeypatch):
     monkeypatch.setattr(table_scores, "RESAMPLES", 50)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     Path("prompts.txt").write_text("a red mug\na blue cone\n")
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def sketchbridge(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def messages(result):
-    return " ".join(result.stderr.replace("│", " ").split())
 
 
 SMALL = ("table", "--methods", "sds,csd", "--prompts", "prompts.txt", "--seeds", 1, "--steps", 2)

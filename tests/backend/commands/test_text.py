@@ -9,14 +9,12 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from fake_job import FakeJob
-from typer.testing import CliRunner
+from typed_command import messages, only_run, sketchbridge
 
 from backend import machine
-from backend.cli import app
 from backend.commands import job_steps, mesh_job
 from backend.commands import text as text_module
 from backend.errors import MissingModel, OutputNotWritable
@@ -25,32 +23,12 @@ FAKE_COMMAND = Path(__file__).with_name("fake_command.py")
 
 
 @pytest.fixture(autouse=True)
-def _a_fake_job_in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def _a_fake_job_in_an_empty_folder(an_empty_folder, nothing_is_rendered, monkeypatch):
     monkeypatch.setattr(text_module, "TextToMesh", FakeJob)
-    monkeypatch.setattr(mesh_job, "render_turntable", lambda *_: np.zeros((40, 16, 16, 3), dtype=np.uint8))
-    monkeypatch.setattr(machine, "compiled_kernels", lambda: [])
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def sketchbridge(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def events_of(result):
     return [json.loads(line, parse_constant=pytest.fail) for line in result.stdout.splitlines()]
-
-
-def messages(result):
-    """stderr without line breaks and frames, which depend on the width of the terminal."""
-    return " ".join(result.stderr.replace("│", " ").split())
-
-
-def only_run():
-    (run,) = Path("runs").iterdir()
-    return run
 
 
 def test_a_sentence_becomes_a_mesh_and_a_run_folder():

@@ -1,44 +1,20 @@
 """What `sketchbridge texture` has of its own, with a fake job; what it shares with `text` is in test_text."""
 
 import json
-import signal
 from pathlib import Path
 
-import numpy as np
 import pytest
 from fake_job import FakeJob
-from typer.testing import CliRunner
+from typed_command import messages, only_run, sketchbridge
 
-from backend import machine
-from backend.cli import app
-from backend.commands import mesh_job
 from backend.commands import text as text_module
 from backend.commands import texture as texture_module
 
 
 @pytest.fixture(autouse=True)
-def _a_fake_job_in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def _a_fake_job_in_an_empty_folder(an_empty_folder, nothing_is_rendered, monkeypatch):
     monkeypatch.setattr(texture_module, "TextureMesh", FakeJob)
     monkeypatch.setattr(text_module, "TextToMesh", FakeJob)
-    monkeypatch.setattr(mesh_job, "render_turntable", lambda *_: np.zeros((40, 16, 16, 3), dtype=np.uint8))
-    monkeypatch.setattr(machine, "compiled_kernels", lambda: [])
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def sketchbridge(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def messages(result):
-    return " ".join(result.stderr.replace("│", " ").split())
-
-
-def only_run():
-    (run,) = Path("runs").iterdir()
-    return run
 
 
 def test_a_mesh_and_a_sentence_become_a_run_of_their_own_task():

@@ -30,14 +30,10 @@ MOVED_UP = (CORNERS + np.array([0, 0, 2], np.float32)).astype(np.float32)
 
 
 @pytest.fixture(autouse=True)
-def _quick_clients_and_python_handles_signals(monkeypatch):
-    """A test runner in the background of a script has SIGINT ignored, which StopSignals respects."""
+def _quick_clients(monkeypatch):
     timing = Timing(heartbeat=0.1, lost_after=0.6, hello=2.0, first_retry=0.05, longest_retry=0.1)
     run = server_connection.run_client_command
     monkeypatch.setattr(watch_job, "run_client_command", lambda *given: run(*given, timing=timing))
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def watch(server, output, job="red", **wishes):
