@@ -8,10 +8,8 @@ from pathlib import Path
 from backend.commands.client_output import ClientOutput
 from backend.commands.exit_codes import EXIT_DONE, EXIT_JOB_FAILED, EXIT_NOT_FINISHED, EXIT_STOPPED
 from backend.commands.server_connection import (
-    TRANSFER_TIMING,
     ServerOptions,
     answer_of,
-    connect,
     find_job,
     run_client_command,
 )
@@ -70,7 +68,7 @@ def run_fetch_command(
             if end is None:
                 return EXIT_STOPPED
             state = end
-        return fetch_result(options, state, wishes, output)
+        return fetch_result(client, state, wishes, output)
 
     return run_client_command(options, work, output)
 
@@ -92,8 +90,8 @@ def check_fetched_path(task: str, path: Path) -> None:
         check_output_path(path)
 
 
-def fetch_result(options: ServerOptions, state: JobState, wishes: FetchWishes, output: ClientOutput) -> int:
-    """Fetches and writes the result of a job as it is now, over a connection of its own. Returns the exit code.
+def fetch_result(client: Client, state: JobState, wishes: FetchWishes, output: ClientOutput) -> int:
+    """Fetches and writes the result of a job as it is now. Returns the exit code.
 
     Raises:
         ProtocolError: The server is away, or refuses.
@@ -102,8 +100,7 @@ def fetch_result(options: ServerOptions, state: JobState, wishes: FetchWishes, o
     # What was kept of a job that was cancelled is partial too, and there will never be more.
     partial = wishes.partial or (state.status == "cancelled" and state.has_result)
     try:
-        with connect(options, TRANSFER_TIMING) as client:
-            answer = answer_of(client, FetchResult(job=state.job, partial=partial), output, FETCH_SECONDS)
+        answer = answer_of(client, FetchResult(job=state.job, partial=partial), output, FETCH_SECONDS)
     except RequestRefused as refusal:
         if refusal.code != "not-finished":
             raise

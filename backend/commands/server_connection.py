@@ -20,14 +20,11 @@ from backend.server.auth import read_key_file
 from protocol.client import Client, CurveKeys, Timing
 from protocol.errors import LocalProtocolError, RemoteProtocolError, RequestRefused, ServerUnreachable
 from protocol.inbox import ConnectionChanged
+from protocol.key_files import no_client_file
 from protocol.messages import JobState, ListJobs, Message, ServerHello
 
 TIMING = Timing(hello=5.0)
 """A little more patient than Blender, where nobody waits for the answer."""
-TRANSFER_TIMING = Timing(hello=5.0, lost_after=120.0)
-"""For large results: while one comes in, nothing else does, and it may take its time. A server that dies is noticed at
-once all the same, by its closed connection.
-"""
 SECONDS_LOST = 60.0
 """How long a server that answers a request may stay away, where the request itself has more time than that."""
 _JOB_ID_BEGINNING = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -115,10 +112,7 @@ def client_keys(path: Path) -> CurveKeys:
     """
     keys = read_key_file(path.expanduser())
     if keys.server_public is None:
-        raise BadInput(
-            f"{path} names no server, so it is not a client's; make keys with: "
-            "sketchbridge keygen my.key --server-key KEY, with the key that `sketchbridge serve` shows"
-        )
+        raise BadInput(str(no_client_file(path)))
     return CurveKeys(server_public=keys.server_public, public=keys.public, secret=keys.secret)
 
 

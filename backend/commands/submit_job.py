@@ -69,12 +69,12 @@ def run_submit_command(options: ServerOptions, given: dict[str, Any], output: Cl
     """
 
     def work(client: Client, output: ClientOutput) -> int:
-        return _submit(client, options, SubmitCommand(**given), output)
+        return _submit(client, SubmitCommand(**given), output)
 
     return run_client_command(options, work, output)
 
 
-def _submit(client: Client, options: ServerOptions, command: SubmitCommand, output: ClientOutput) -> int:
+def _submit(client: Client, command: SubmitCommand, output: ClientOutput) -> int:
     fetch = _fetch_wishes(command)
     message = SubmitJob(
         key=uuid.uuid4().hex,
@@ -93,15 +93,13 @@ def _submit(client: Client, options: ServerOptions, command: SubmitCommand, outp
         output.say(f"watch it with: sketchbridge watch {job}")
         output.result(job, job=job)
         return EXIT_DONE
-    code = _wait_and_fetch(client, options, job, fetch, output)
+    code = _wait_and_fetch(client, job, fetch, output)
     if output.as_json or fetch is None:
         output.result(job, job=job)
     return code
 
 
-def _wait_and_fetch(
-    client: Client, options: ServerOptions, job: str, fetch: FetchWishes | None, output: ClientOutput
-) -> int:
+def _wait_and_fetch(client: Client, job: str, fetch: FetchWishes | None, output: ClientOutput) -> int:
     end = watch_to_the_end(client, job, WatchWishes(), output)
     if end is None:
         return EXIT_STOPPED
@@ -109,7 +107,7 @@ def _wait_and_fetch(
     if fetch is None or not (end.status == "finished" or (code == EXIT_NOT_FINISHED and end.has_result)):
         output.say(f"{end.status} after step {end.step}")
         return code
-    return fetch_result(options, end, fetch, output) or code
+    return fetch_result(client, end, fetch, output) or code
 
 
 def _fetch_wishes(command: SubmitCommand) -> FetchWishes | None:

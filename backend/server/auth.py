@@ -10,7 +10,6 @@ import ipaddress
 import json
 import os
 import re
-import stat
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,13 +20,13 @@ from zmq.utils import z85
 
 from backend.durable_files import sync_folder
 from backend.errors import BadInput, OutputNotWritable
+from protocol import key_files
 
 LOOPBACK_OWNER = "loopback"
 """Of all jobs of a server without keys."""
 SERVER_KEY_FILE, ALLOW_FILE = "server.key", "allowed"
 ZAP_ADDRESS = "inproc://zeromq.zap.01"
 ZAP_DOMAIN = b"sketchbridge"
-_FORMAT = "sketchbridge key 1"
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 _Z85_KEY = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -83,7 +82,7 @@ def write_key_file(path: Path, keys: KeyPair) -> None:
         BadInput: The file is there already: a key is never overwritten.
         OutputNotWritable: It cannot be written.
     """
-    content = {"format": _FORMAT, "public": keys.public, "secret": keys.secret}
+    content = {"format": key_files.FORMAT, "public": keys.public, "secret": keys.secret}
     if keys.server_public is not None:
         content["server_public"] = keys.server_public
     try:
@@ -104,25 +103,17 @@ def read_key_file(path: Path) -> KeyPair:
         BadInput: It is not there, is no key file, or others can read it.
     """
     try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            data = file.read(_MOST_FILE_BYTES)
-    except OSError as error:
-        raise BadInput(f"the key file {path} cannot be read ({error.strerror or error})") from error
-    if os.name != "nt" and stat.S_IMODE(mode) & 0o077:
-        raise BadInput(f"other users can read the secret key in {path}; allow only yourself: chmod 600 {path}")
-    try:
-        content = json.loads(data)
-        if content["format"] != _FORMAT:
-            raise ValueError
-        keys = KeyPair(content["public"], content["secret"], content.get("server_public"))
+        content = key_files.read_key_file(path)
+        keys = KeyPair(content.public, content.secret, content.server_public)
         texts = [keys.public, keys.secret] + ([] if keys.server_public is None else [keys.server_public])
-        if not all(isinstance(each, str) and _Z85_KEY.fullmatch(each) and _decodes(each) for each in texts):
-            raise ValueError
+        if not all(_Z85_KEY.fullmatch(each) and _decodes(each) for each in texts):
+            raise key_files.no_key_file(path)
         derived = zmq.curve_public(keys.secret.encode()).decode()
-    except (ValueError, KeyError, TypeError, zmq.ZMQError):
+    except key_files.UnusableKeyFile as error:
+        raise BadInput(str(error)) from error
+    except (ValueError, zmq.ZMQError):
         # What is in the file is not shown: it may be a secret.
-        raise BadInput(f"{path} is no key file; make one with sketchbridge keygen") from None
+        raise BadInput(str(key_files.no_key_file(path))) from None
     if derived != keys.public:
         raise BadInput(
             f"the public and the secret key in {path} do not belong together; make new ones: sketchbridge keygen"
