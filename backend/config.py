@@ -42,6 +42,10 @@ class LinearRamp:
     until: float = 1.0
     """Share of the job, in [0, 1]."""
 
+    def scaled(self, factor: float) -> LinearRamp:
+        """The same course with so many times the values."""
+        return dataclasses.replace(self, start=self.start * factor, end=self.end * factor)
+
     def at(self, progress: float) -> float:
         if progress <= self.begin:
             return self.start

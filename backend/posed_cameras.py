@@ -80,9 +80,3 @@ class PosedCameras:
             self.is_orthographic.to(device),
             self.shifts.to(device),
         )
-
-    def chosen(self, views: list[int]) -> PosedCameras:
-        """Some of them, in this order."""
-        return PosedCameras(
-            self.world_to_camera[views], self.half_heights[views], self.is_orthographic[views], self.shifts[views]
-        )

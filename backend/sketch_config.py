@@ -66,9 +66,8 @@ class SketchToMeshSettings(MeshSettings):
         """What the loop minimises for the drawings."""
         base = SketchConfig()
         weights = {
-            name: dataclasses.replace(ramp, start=ramp.start * self.sketch_weight, end=ramp.end * self.sketch_weight)
+            name: getattr(base, name).scaled(self.sketch_weight)
             for name in ("outline_weight", "line_weight", "colour_weight")
-            if (ramp := getattr(base, name)) is not None
         }
         return dataclasses.replace(base, **weights)
 

@@ -10,13 +10,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from backend.config import DistillationConfig, LinearRamp, OptimisationConfig
+from backend.config import DistillationConfig, OptimisationConfig
 from backend.geometry.placed_mesh import PlacedMesh
 from backend.picture_config import PictureConfig
 
 MESH_WEIGHT_UNIT = 20.0
 """`SurfaceConfig.mesh_weight` for a steered weight of 1: the surface follows the prompt and keeps its proportions."""
-_WORDS = ("prompt", "source_suffix", "target_suffix", "guidance_scale")
+_WORDS = ("source_suffix", "target_suffix", "guidance_scale")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Steered:
         surface = base.surface
         changed_surface = dataclasses.replace(
             surface,
-            learning_rate=_scaled(surface.learning_rate, self.learning_rate_factor),
+            learning_rate=surface.learning_rate.scaled(self.learning_rate_factor),
             normal_consistency_weight=surface.normal_consistency_weight * self.smoothness_factor,
             laplacian_weight=surface.laplacian_weight * self.smoothness_factor,
             mesh_weight=surface.mesh_weight if self.mesh_weight is None else self.mesh_weight * MESH_WEIGHT_UNIT,
@@ -100,7 +100,7 @@ class Steered:
             steps=base.steps + self.more_steps,
             distillation=self._distillation(base.distillation),
             surface=changed_surface,
-            texture_learning_rate=_scaled(base.texture_learning_rate, self.learning_rate_factor),
+            texture_learning_rate=base.texture_learning_rate.scaled(self.learning_rate_factor),
         )
 
     def picture_config(self, base: PictureConfig) -> PictureConfig:
@@ -122,9 +122,5 @@ class Steered:
         return cls(**values)
 
     def _distillation(self, base: DistillationConfig) -> DistillationConfig:
-        chosen = {name: getattr(self, name) for name in _WORDS[1:] if getattr(self, name) is not None}
+        chosen = {name: getattr(self, name) for name in _WORDS if getattr(self, name) is not None}
         return dataclasses.replace(base, **chosen)
-
-
-def _scaled(ramp: LinearRamp, factor: float) -> LinearRamp:
-    return dataclasses.replace(ramp, start=ramp.start * factor, end=ramp.end * factor)

@@ -98,13 +98,3 @@ class _Builder:
         node, bump = self._picture(image, -600), self._node("ShaderNodeNormalMap", -300, -600)
         self._tree.links.new(node.outputs["Color"], bump.inputs["Color"])
         self._tree.links.new(bump.outputs["Normal"], self._shader.inputs["Normal"])
-
-
-def remove_material(material: bpy.types.Material) -> None:
-    """Removes a material that nothing uses, with its images that nothing else uses."""
-    nodes = material.node_tree.nodes if material.node_tree else ()
-    images = [node.image for node in nodes if node.type == "TEX_IMAGE" and node.image is not None]
-    bpy.data.materials.remove(material)
-    for image in images:
-        if image.users == 0:
-            bpy.data.images.remove(image)

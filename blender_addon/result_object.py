@@ -106,13 +106,13 @@ def accept(job: Job, is_asset: bool = False) -> None:
     if found is None:
         return
     if collection is not None:
-        _move_out(found, collection)
+        _move_out(collection)
     if is_asset:
         found.asset_mark()
         found.asset_generate_preview()
 
 
-def _move_out(found: bpy.types.Object, collection: bpy.types.Collection) -> None:
+def _move_out(collection: bpy.types.Collection) -> None:
     parents = [scene.collection for scene in bpy.data.scenes if collection.name in scene.collection.children]
     parents += [each for each in bpy.data.collections if collection.name in each.children]
     for parent in parents:

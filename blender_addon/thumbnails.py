@@ -41,8 +41,7 @@ def show(key: str, place: int, picture: bytes) -> bool:
         return False
     _Shown.renewed_at[name] = now
     _load(name, path)
-    if _Shown.previews is not None:
-        tuple(_Shown.previews[name].image_size)  # decodes it now: Blender shows nothing while it does that later
+    tuple(_Shown.previews[name].image_size)  # decodes it now: Blender shows nothing while it does that later
     return True
 
 
@@ -70,9 +69,10 @@ def icon(key: str, place: int | None = None) -> int:
 
 def load_kept(keys: list[str]) -> None:
     """Shows the thumbnails of earlier sessions. They are read from disk when they are drawn first."""
+    folder = user_folder()
     for key in keys:
-        if is_key(key) and _kept_path(key).is_file():
-            _load(key, _kept_path(key))
+        if is_key(key) and (path := folder / f"{key}.png").is_file():
+            _load(key, path)
 
 
 def _name(key: str, place: int) -> str:

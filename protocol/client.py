@@ -37,6 +37,7 @@ from .errors import (
 )
 from .inbox import ConnectionChanged, Event, Inbox, LiveMeshes, WatchRefused
 from .messages import (
+    FINAL_STATUSES,
     Channel,
     ClientHello,
     Credit,
@@ -52,7 +53,6 @@ from .messages import (
 )
 
 CAPABILITIES = ("zlib", "uint16")
-FINAL_STATUSES = ("finished", "cancelled", "failed", "deleted")
 _MOST_RECEIVED_AT_ONCE = 64
 _CLOSING_MILLISECONDS = 250
 """How long the last messages may take to leave. Without a bound, closing Blender would wait for a dead server."""

@@ -25,6 +25,7 @@ PROTOCOL_VERSION = 1
 
 Side = Literal["client", "server"]
 Status = Literal["queued", "starting", "running", "paused", "finishing", "finished", "cancelled", "failed", "deleted"]
+FINAL_STATUSES: tuple[Status, ...] = ("finished", "cancelled", "failed", "deleted")
 Channel = Literal["progress", "mesh", "colours", "preview"]
 RefusalCode = Literal[
     "bad-message",  # a field is wrong; `path` says which

@@ -13,9 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-from protocol.client import FINAL_STATUSES, Client, Timing
+from protocol.client import Client, Timing
 from protocol.errors import RequestRefused
-from protocol.messages import FetchResult, ListJobs, Progress, SubmitJob
+from protocol.messages import FINAL_STATUSES, FetchResult, ListJobs, Progress, SubmitJob
 from protocol.settings import Settings
 
 REPOSITORY = Path(__file__).parents[1]

@@ -19,9 +19,9 @@ from backend.durable_files import write_whole_file
 from backend.errors import BadInput, OutputNotWritable
 from backend.geometry.mesh_input import UpAxis
 from backend.readable import readable_seconds
-from protocol.client import FINAL_STATUSES, Client
+from protocol.client import Client
 from protocol.errors import RequestRefused
-from protocol.messages import Failed, FetchResult, Finished, JobState
+from protocol.messages import FINAL_STATUSES, Failed, FetchResult, Finished, JobState
 
 FETCH_SECONDS = 1800.0
 """A partial mesh waits for a step to end and is large, like all results; links may be slow."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
-import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from backend.commands.client_output import ClientOutput
 from backend.commands.exit_codes import EXIT_BAD_INPUT, EXIT_BUG, EXIT_DONE, EXIT_STOPPED
+from backend.commands.stop_signals import StopSignals
 from backend.errors import BadInput, SketchbridgeError
 from backend.server.auth import hex_of
 from backend.server.configuration import ServerConfig, read_configuration
@@ -21,7 +20,7 @@ from backend.server.server import Server, ServerOptions
 from backend.server.state_folder import CONFIG_FILE, LOG
 
 SECONDS_TO_STOP = 30.0
-_SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_BETWEEN_LOOKS = 0.1
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,8 @@ def run_serve_command(command: ServeCommand, as_json: bool = False) -> int:
     """
     output = ClientOutput(as_json)
     try:
-        with _Signals() as signals:
-            return _serve(command, output, signals)
+        with StopSignals() as stop, stop.asking_first():
+            return _serve(command, output, stop)
     except SketchbridgeError as error:
         output.error(error, EXIT_BAD_INPUT)
         return EXIT_BAD_INPUT
@@ -54,7 +53,7 @@ def run_serve_command(command: ServeCommand, as_json: bool = False) -> int:
         return EXIT_STOPPED
 
 
-def _serve(command: ServeCommand, output: ClientOutput, signals: _Signals) -> int:
+def _serve(command: ServeCommand, output: ClientOutput, stop: StopSignals) -> int:
     seconds = command.checkpoint_seconds
     if seconds is not None and not 0.1 <= seconds <= 86_400.0:
         raise BadInput(f"--checkpoint-seconds is {seconds:g}; it must be from 0.1 to 86400")
@@ -73,7 +72,8 @@ def _serve(command: ServeCommand, output: ClientOutput, signals: _Signals) -> in
         if command.metrics is not None:
             metrics = MetricsServer(command.metrics, server.observe)
         _show_start(server, options, metrics, output)
-        while not signals.was_told.wait(_SECONDS_BETWEEN_LOOKS):
+        while not stop.is_requested:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
             if not server.is_alive:
                 error = server.failure or RuntimeError(f"a thread has ended; {options.state / LOG} says more")
                 output.error(error, EXIT_BUG)
@@ -115,30 +115,6 @@ def _show_start(server: Server, options: ServerOptions, metrics: MetricsServer |
 def _say(output: ClientOutput, text: str, **facts: Any) -> None:
     with contextlib.suppress(BrokenPipeError):  # nobody looks on any more
         output.result(text, **facts)
-
-
-class _Signals:
-    """While it is entered, the first SIGTERM, SIGINT or SIGHUP sets `was_told`, the second one interrupts."""
-
-    def __init__(self) -> None:
-        self.was_told = threading.Event()
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> _Signals:
-        for name in ("SIGTERM", "SIGINT", "SIGHUP"):
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.was_told.is_set():
-            raise KeyboardInterrupt
-        self.was_told.set()
 
 
 def _allow_many_files() -> None:

@@ -12,9 +12,8 @@ from rich.markup import escape
 
 from backend.commands.client_output import ClientOutput
 from backend.commands.displays import JobProgress, TerminalDisplay
-from protocol.client import FINAL_STATUSES
 from protocol.inbox import ConnectionChanged
-from protocol.messages import Failed, JobState, Progress
+from protocol.messages import FINAL_STATUSES, Failed, JobState, Progress
 
 
 @runtime_checkable  # for the type checker of the tests

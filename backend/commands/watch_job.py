@@ -11,10 +11,10 @@ from backend.commands.exit_codes import EXIT_DONE, EXIT_JOB_FAILED, EXIT_NOT_FIN
 from backend.commands.saved_frames import FrameFormat, SavedFrames
 from backend.commands.server_connection import ServerOptions, answer_of, find_job, run_client_command
 from backend.commands.watch_display import WatchDisplay, watch_display
-from protocol.client import FINAL_STATUSES, Client
+from protocol.client import Client
 from protocol.errors import RequestRefused, RequestTimedOut, ServerUnreachable
 from protocol.inbox import ConnectionChanged, WatchRefused
-from protocol.messages import Channel, Failed, FetchResult, JobState, MeshSnapshot, Preview, Progress
+from protocol.messages import FINAL_STATUSES, Channel, Failed, FetchResult, JobState, MeshSnapshot, Preview, Progress
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from backend.appearance.bake import BakedTextures, FinishedMesh, FinishReport
 from backend.commands.coloured_mesh_files import BLENDER_AXES
 from backend.errors import BadInput
 from backend.geometry.mesh_input import UpAxis, read_mesh_input
 from backend.geometry.triangle_mesh import TriangleMesh
+from backend.pictures import open_picture
 from protocol.errors import LocalProtocolError
 from protocol.geometry import InputMesh
 from protocol.messages import Finished
@@ -96,7 +95,6 @@ def decoded_png(png: bytes, what: str) -> torch.Tensor:
         BadInput: The file is damaged; the sentence says of `what`.
     """
     try:
-        with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
-            return torch.tensor(np.asarray(picture.convert("RGB")))
-    except (OSError, ValueError, SyntaxError) as error:  # Pillow's words for a damaged file
+        return torch.tensor(np.asarray(open_picture(png, what).convert("RGB")))
+    except BadInput as error:
         raise BadInput(f"the server's {what} is a damaged PNG file: {error}") from error

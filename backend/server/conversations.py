@@ -19,6 +19,7 @@ from backend.server.front_door import Arrived
 from protocol.errors import RemoteProtocolError, UnknownMessage, VersionMismatch
 from protocol.frames import DEFAULT_LIMITS, Frame, Received, ReceiveLimits, decode, encode
 from protocol.messages import (
+    FINAL_STATUSES,
     PROTOCOL_VERSION,
     ClientHello,
     Credit,
@@ -268,7 +269,7 @@ class Conversations:
         if state is None:
             self._clients.refuse(client, number, "unknown-job", f"there is no job {message.job} of this client")
             return
-        if not message.channels or state.status in ("finished", "cancelled", "failed", "deleted"):
+        if not message.channels or state.status in FINAL_STATUSES:
             client.outbox.unwatch(message.job)
             self._clients.jobs.unwatch(client.identity, message.job, now)
         elif message.job not in watched and len(watched) >= most:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from protocol.messages import Failed, FailureCode, JobState, Status
+from protocol.messages import FINAL_STATUSES, Failed, FailureCode, JobState, Status
 from protocol.settings import Task
 
-FINAL_STATUSES: tuple[Status, ...] = ("finished", "cancelled", "failed", "deleted")
 ACTIVE_STATUSES: tuple[Status, ...] = ("starting", "running", "finishing")
 """A worker has the job. One that is finishing may also wait for a worker in the queue."""
 MOST_STEPS = 2_000_000

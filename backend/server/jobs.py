@@ -117,11 +117,6 @@ class JobManager:
                 counts[record.status] = counts.get(record.status, 0) + 1
         return counts
 
-    def worker_of(self, job_id: str) -> str | None:
-        """The id of the worker that was told to run this job, if it is still wanted."""
-        worker = self._pool.of_job(job_id)
-        return None if worker is None or worker.is_detached or worker.state != "busy" else worker.worker_id
-
     # --- workers
 
     def on_event(self, worker_id: str, event: dict[str, Any]) -> None:
@@ -132,11 +127,6 @@ class JobManager:
     def on_partial(self, worker_id: str, token: str, frames: list[Any]) -> None:
         """Takes a worker's answer to the order fetch, as `link.read_partial` gives it."""
         self._partials.on_partial(worker_id, token, frames)
-
-    def on_worker_exit(self, worker_id: str, exit_code: int) -> None:
-        """Takes that a worker's process has ended. `tick` asks the executor itself."""
-        self._runs.on_exit(worker_id, exit_code, self._is_shutting_down)
-        self._book.tell()
 
     # --- time
 
@@ -256,9 +246,9 @@ class JobManager:
         return self._book.state(record.job)
 
     def _fetch(self, record: JobRecord, wants_partial: bool, reply: Reply) -> Answer | None:
-        worker_id = self.worker_of(record.job)
-        worker = None if worker_id is None else self._pool.get(worker_id)
-        if not wants_partial or record.is_final or worker is None:
+        worker = self._pool.of_job(record.job)
+        is_running = worker is not None and not worker.is_detached and worker.state == "busy"
+        if worker is None or not is_running or not wants_partial or record.is_final:
             return self._fetch_from_disk(record)
         self._partials.ask(worker, record.job, reply)
         return None

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from backend.appearance.bake import FinishedMesh
 from backend.errors import UnreadableMesh
+from backend.geometry.dmtet import DMTetConfig
 from backend.geometry.mesh_input import BALL_RADIUS_METRES, MOST_FACES, Placement, faces_with_area, place_in_ball
 from backend.geometry.placed_mesh import PlacedMesh
 from backend.geometry.triangle_mesh import TriangleMesh
@@ -22,7 +23,7 @@ from protocol import settings as wire_settings
 from protocol.geometry import InputMesh, ResultMesh, Texture
 from protocol.messages import SubmitJob
 
-LATTICE_METRES = 1.0
+LATTICE_METRES = DMTetConfig().half_extent_metres
 """Half the side of the cube in which there can be a surface."""
 _ROUNDING = 1e-3
 

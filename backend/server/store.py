@@ -24,6 +24,7 @@ from backend.durable_files import sync_folder
 from backend.errors import UnusableState
 from backend.server.executors import WorkerProcess
 from backend.server.job_record import JobRecord
+from backend.server.state_folder import DATABASE
 
 SCHEMA_VERSION = 1
 _APPLICATION_ID = 0x53426A62  # "SBjb": tells our database from others
@@ -58,7 +59,7 @@ class JobStore:
         except OSError as error:
             raise UnusableState(f"the state folder {folder} cannot be made ({error.strerror or error})") from error
         # isolation_level None: transactions are begun here, where they are seen.
-        self._database = sqlite3.connect(folder / "jobs.sqlite", timeout=0.0, isolation_level=None)
+        self._database = sqlite3.connect(folder / DATABASE, timeout=0.0, isolation_level=None)
         try:
             self._open()
         except sqlite3.Error as error:
@@ -79,7 +80,7 @@ class JobStore:
             if is_new:
                 self._make_tables()
             elif application != _APPLICATION_ID:
-                raise UnusableState(f"{self.folder / 'jobs.sqlite'} is the database of something else")
+                raise UnusableState(f"{self.folder / DATABASE} is the database of something else")
             elif version != SCHEMA_VERSION:
                 raise UnusableState(
                     f"{self.folder} has jobs of schema version {version}, this server reads version {SCHEMA_VERSION}; "
@@ -273,7 +274,7 @@ class JobStore:
 
 
 def _unusable(folder: Path, error: sqlite3.Error) -> UnusableState:
-    path = folder / "jobs.sqlite"
+    path = folder / DATABASE
     if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return UnusableState(f"{folder} is in use by another server; stop that one, or choose another with --state")
     if isinstance(error, sqlite3.OperationalError):

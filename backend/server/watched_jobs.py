@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backend.server import link
-from backend.server.job_record import FINAL_STATUSES
 from backend.server.stream import JobStream, Watch
 from protocol.errors import RemoteProtocolError
 from protocol.frames import Frame, decode
-from protocol.messages import Failed, JobState, MeshSnapshot, Message, Preview, Progress, WatchJob
+from protocol.messages import FINAL_STATUSES, Failed, JobState, MeshSnapshot, Message, Preview, Progress, WatchJob
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class _Seen:
     """Radius in metres of the largest disc in the shape around what the point is seen at."""
 
 
-def first_shape(drawings: Sequence[Drawing], notice: Callable[[str], None] = lambda sentence: None) -> PlacedMesh:
+def first_shape(drawings: Sequence[Drawing]) -> PlacedMesh:
     """The visual hull of the drawn shapes, on the CPU.
 
     Two outlines from around the horizon leave a rectangular cross-section; it becomes a superellipse, which fills
@@ -62,11 +62,19 @@ def first_shape(drawings: Sequence[Drawing], notice: Callable[[str], None] = lam
         raise BadInput("none of the sketches encloses a shape, so that there is nothing to begin with; give --mesh")
     grid = TetrahedralGrid(CELLS)
     points = grid.positions().view(-1, 3)
-    seen = [_look(drawing, points) for drawing in shaped]
+    return _hull(shaped, [_look(drawing, points) for drawing in shaped], grid)
+
+
+def _hull(shaped: Sequence[Drawing], seen: Sequence[_Seen], grid: TetrahedralGrid) -> PlacedMesh:
+    """See `first_shape`.
+
+    Args:
+        seen: What each of the drawings says about the points of the grid.
+    """
     values = np.max([each.signed for each in seen], axis=0)
     axes = np.array([_backward_axis(drawing) for drawing in shaped])
     if _look_along_one_line(axes):
-        values = np.maximum(values, _depth_bound(seen, axes, points.double().numpy()))
+        values = np.maximum(values, _depth_bound(seen, axes, grid.positions().view(-1, 3).double().numpy()))
     else:
         for first, second in _rounded_pairs(shaped):
             values = np.maximum(values, _cross_section_bound(seen[first], seen[second]))
@@ -85,9 +93,16 @@ def first_shape(drawings: Sequence[Drawing], notice: Callable[[str], None] = lam
 def tell_contradictions(rasteriser: Rasteriser, drawings: Sequence[Drawing], notice: Callable[[str], None]) -> None:
     """Says of each pair of outlines by how much no object can fit both."""
     shaped = [drawing for drawing in drawings if drawing.shape is not None]
-    for pair in combinations(shaped, 2):
+    if len(shaped) < 2:
+        return
+    grid = TetrahedralGrid(CELLS)
+    points = grid.positions().view(-1, 3)
+    # Once for each drawing: to look is nearly all that a hull costs.
+    seen = [_look(drawing, points) for drawing in shaped]
+    for first, second in combinations(range(len(shaped)), 2):
+        pair = (shaped[first], shaped[second])
         try:
-            hull = first_shape(pair).triangle_mesh()
+            hull = _hull(pair, (seen[first], seen[second]), grid).triangle_mesh()
         except BadInput:
             notice(f"the sketches {pair[0].name} and {pair[1].name} contradict each other: no shape fits both")
             continue

@@ -100,6 +100,11 @@ class Sketch:
             raise BadInput(f"the sketch {self.name} is empty: there is no line in it")
         return ink
 
+    @property
+    def has_colour_hints(self) -> bool:
+        """Whether it has coloured strokes."""
+        return self.strokes is not None and self.strokes.colours is not None
+
     def colour_hints(self) -> tuple[UInt8[np.ndarray, "height width 3"], Ink] | None:
         """sRGB colours in the square picture and where they are; None for a sketch without coloured strokes."""
         if self.strokes is None or self.strokes.colours is None:

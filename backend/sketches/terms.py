@@ -61,7 +61,7 @@ class SketchTerms:
             ),
         )
         self._colours = self._group(
-            [drawing for drawing in drawings if drawing.sketch.colour_hints() is not None],
+            [drawing for drawing in drawings if drawing.sketch.has_colour_hints],
             lambda drawing: _hints(drawing, size),
         )
 

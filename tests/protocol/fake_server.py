@@ -15,7 +15,6 @@ from protocol.messages import (
     Credit,
     Heartbeat,
     JobList,
-    JobState,
     ListJobs,
     MeshSnapshot,
     Refused,
@@ -39,7 +38,6 @@ class FakeServer:
         self.is_silent = False
         """Hears everything and says nothing."""
         self.snapshots_after_watch = 0
-        self.ends_after_snapshots = False
         self.answers = {}
         """By the type of a request: what to answer instead; None for nothing."""
         self._submitted = {}
@@ -146,8 +144,6 @@ class FakeServer:
     def _stream(self, identity, watch):
         for step in range(1, self.snapshots_after_watch + 1):
             self._send(identity, mesh(watch.job, step) if step == 1 else moved(watch.job, step))
-        if self.ends_after_snapshots:
-            self._send(identity, job_state(job=watch.job, status="finished"))
 
 
 def mesh(job, number):
@@ -159,7 +155,3 @@ def mesh(job, number):
 def moved(job, number, builds_on=1):
     positions = CORNERS + np.array([0, 0, number], np.float32)
     return MeshSnapshot(job=job, number=number, step=number, builds_on=builds_on, positions=positions)
-
-
-def is_state(event, status):
-    return isinstance(event, JobState) and event.status == status

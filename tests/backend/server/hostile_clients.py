@@ -10,7 +10,7 @@ from collections import Counter
 import zmq
 from test_fuzz import MUTATIONS, SAID
 
-from protocol.errors import ProtocolError, RemoteProtocolError
+from protocol.errors import ProtocolError
 from protocol.frames import decode, encode
 from protocol.messages import ClientHello, ListJobs, Refused
 
@@ -241,12 +241,3 @@ def told_too_often(lines, seconds=60.0):
             wrong.append(line)
         told_at[key] = at
     return wrong
-
-
-def is_message(parts):
-    """Whether a server would take it for one."""
-    try:
-        decode(parts, "client")
-    except RemoteProtocolError:
-        return False
-    return True
