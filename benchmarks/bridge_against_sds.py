@@ -32,10 +32,6 @@ from backend.diffusion.diffusers_prior import load_prior  # noqa: E402
 from backend.evaluation.classifier import WorldClassifier, load_classifier  # noqa: E402
 from backend.evaluation.distances import (  # noqa: E402
     Resampling,
-    frechet_distance,
-    kernel_distance,
-    resampled_frechet_distances,
-    resampled_kernel_distances,
 )
 from backend.evaluation.intervals import bootstrap_interval  # noqa: E402
 from backend.evaluation.measures import Measure, resampled_mean, verdict  # noqa: E402
@@ -192,7 +188,6 @@ def measures(study: Study, method: str) -> dict[str, Measure]:
     ours, theirs, groups = study.features(method), study.features(REFERENCE), study.groups
     saturation = study.values(method, "saturation")
     resampling = Resampling(len(study.runs), 1000)
-    groups_of = {"groups_a": groups, "groups_b": groups}
     means = {
         "off the world's saturation": np.abs(saturation - study.values(REFERENCE, "saturation")),
         "saturation": saturation,
@@ -200,18 +195,9 @@ def measures(study: Study, method: str) -> dict[str, Measure]:
         "colour named right": study.values(method, "colour"),
         "CPU seconds": study.values(method, "seconds"),
     }
-    return {
-        "Fréchet distance": Measure(
-            frechet_distance(ours, theirs),
-            resampled_frechet_distances(ours, theirs, resampling, **groups_of, is_paired=True),
-            is_distance=True,
-        ),
-        "kernel distance": Measure(
-            kernel_distance(ours, theirs, **groups_of, is_paired=True),
-            resampled_kernel_distances(ours, theirs, resampling, **groups_of, is_paired=True),
-            is_distance=True,
-        ),
-    } | {name: resampled_mean(values, resampling) for name, values in means.items()}
+    return distances_between(ours, theirs, resampling, groups) | {
+        name: resampled_mean(values, resampling) for name, values in means.items()
+    }
 
 
 # --- The report ------------------------------------------------------------------------------------------------------

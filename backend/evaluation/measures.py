@@ -5,9 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from backend.evaluation.distances import Resampling, distance_interval
+from backend.evaluation.distances import (
+    Resampling,
+    distance_interval,
+    frechet_distance,
+    kernel_distance,
+    resampled_frechet_distances,
+    resampled_kernel_distances,
+)
+
+FRECHET, KERNEL = "Fréchet distance", "kernel distance"
 
 
 @dataclass(frozen=True)
@@ -50,3 +59,29 @@ def verdict(difference: Measure, less_is_better: bool) -> str:
     if interval is None or interval[0] <= 0 <= interval[1]:
         return "not decided at this n"
     return "yes" if (interval[1] < 0) == less_is_better else "**no**"
+
+
+def distances_between(
+    ours: Float[np.ndarray, "samples features"],
+    theirs: Float[np.ndarray, "samples features"],
+    resampling: Resampling,
+    groups: Int[np.ndarray, "samples"],
+) -> dict[str, Measure]:
+    """The Fréchet and the kernel distance of two sets of features, drawn again together.
+
+    Args:
+        groups: Of both: what is drawn again as a whole.
+    """
+    both = {"groups_a": groups, "groups_b": groups}
+    return {
+        FRECHET: Measure(
+            frechet_distance(ours, theirs),
+            resampled_frechet_distances(ours, theirs, resampling, **both, is_paired=True),
+            is_distance=True,
+        ),
+        KERNEL: Measure(
+            kernel_distance(ours, theirs, **both, is_paired=True),
+            resampled_kernel_distances(ours, theirs, resampling, **both, is_paired=True),
+            is_distance=True,
+        ),
+    }

@@ -16,12 +16,12 @@ import torch
 from backend.diffusion.prior import DiffusionPrior
 from backend.evaluation.classifier import WorldClassifier
 from backend.evaluation.further_features import FurtherFeatures
-from backend.evaluation.measures import Measure
+from backend.evaluation.measures import FRECHET, Measure
 from backend.evaluation.published_figures import CLAIMED_ORDER
 from backend.evaluation.run_cost import RunCost
 from backend.evaluation.table_cells import MadeCell, find_cell, make_cell
 from backend.evaluation.table_plan import OTHER_NOISE, Cell, TableRow, TableSettings, cells_of
-from backend.evaluation.table_scores import FRECHET, Judge, PictureSet, References
+from backend.evaluation.table_scores import Judge, PictureSet, References
 from backend.optimise_pictures import PictureStep
 from backend.pictures import to_bytes
 

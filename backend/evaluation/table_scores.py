@@ -16,14 +16,8 @@ from torch.nn import functional
 
 from backend.errors import BadInput
 from backend.evaluation.classifier import WorldClassifier
-from backend.evaluation.distances import (
-    Resampling,
-    frechet_distance,
-    kernel_distance,
-    resampled_frechet_distances,
-    resampled_kernel_distances,
-)
-from backend.evaluation.measures import Measure, resampled_mean
+from backend.evaluation.distances import Resampling
+from backend.evaluation.measures import Measure, distances_between, resampled_mean
 from backend.evaluation.picture_statistics import saturation
 from backend.evaluation.table_plan import folder_name, words_of
 from backend.pictures import read_picture, to_bytes
@@ -34,7 +28,7 @@ FeatureExtractor = Callable[[Images], Float[np.ndarray, "pictures features"]]
 CLASSIFIER_PIXELS = 64
 """What the classifier was trained on; larger pictures are averaged down to it."""
 RESAMPLES = 1000
-FRECHET, KERNEL, SATURATION = "Fréchet distance", "kernel distance", "saturation"
+SATURATION = "saturation"
 SHAPE_RIGHT, COLOUR_RIGHT = "shape right", "colour right"
 READ_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -82,19 +76,8 @@ class Judge:
     def distances(self, pictures: PictureSet, resampling: Resampling) -> dict[str, Measure]:
         """Of the features of the classifier; both sets drawn again together, prompt by prompt."""
         ours, theirs = (self.features(each.images) for each in (pictures, self.reference))
-        groups = {"groups_a": pictures.groups, "groups_b": self.reference.groups}
-        return {
-            FRECHET: Measure(
-                frechet_distance(ours, theirs),
-                resampled_frechet_distances(ours, theirs, resampling, **groups, is_paired=True),
-                is_distance=True,
-            ),
-            KERNEL: Measure(
-                kernel_distance(ours, theirs, **groups, is_paired=True),
-                resampled_kernel_distances(ours, theirs, resampling, **groups, is_paired=True),
-                is_distance=True,
-            ),
-        }
+        # `scores` has seen to it that both are of the same prompts, so that they have the same groups.
+        return distances_between(ours, theirs, resampling, pictures.groups)
 
     @torch.no_grad()
     def features(self, images: Images) -> Float[np.ndarray, "pictures features"]:

@@ -11,6 +11,7 @@ from random_prior import RandomPrior
 from backend.evaluation import table_scores
 from backend.evaluation.classifier import load_classifier
 from backend.evaluation.further_features import FurtherFeatures
+from backend.evaluation.measures import FRECHET
 from backend.evaluation.method_table import OTHERS, OTHERS_DECODED, Watch, make_table
 from backend.evaluation.table_documents import (
     SHOWN_PIXELS,
@@ -23,7 +24,7 @@ from backend.evaluation.table_documents import (
     write_documents,
 )
 from backend.evaluation.table_plan import TableSettings
-from backend.evaluation.table_scores import FRECHET, PictureSet, References
+from backend.evaluation.table_scores import PictureSet, References
 
 PROMPTS = ("a red mug", "a <b>blue</b> | cone")
 SETTINGS = TableSettings(methods=("ddim", "sds", "bridge"), prompts=PROMPTS, seeds=2, steps=4)

@@ -7,10 +7,9 @@ from PIL import Image
 from backend.errors import BadInput
 from backend.evaluation import table_scores
 from backend.evaluation.classifier import load_classifier
+from backend.evaluation.measures import FRECHET, KERNEL
 from backend.evaluation.table_scores import (
     COLOUR_RIGHT,
-    FRECHET,
-    KERNEL,
     SATURATION,
     SHAPE_RIGHT,
     Judge,
