@@ -35,6 +35,7 @@ from backend.diffusion.prompts import with_article
 from backend.evaluation.classifier import WorldClassifier, load_classifier
 from tools.embedded_training.architecture import (
     PICTURE_SIZES,
+    TRAINED_SIZES,
     caption_words,
     make_autoencoder,
     make_denoiser,
@@ -73,6 +74,15 @@ def main(
     seed: int = 0,
     device: str = "cpu",
     threads: Annotated[int, typer.Option(help="Two threads on busy cores wait for each other; 1 is safe.")] = 1,
+    kept_classifier: Annotated[
+        Path | None,
+        typer.Option("--classifier", help="Keep this one, so that results stay comparable; --from keeps its own."),
+    ] = None,
+    checkpoint_seconds: Annotated[float, typer.Option(help="Between checkpoints of the denoiser.")] = 400.0,
+    judge_checkpoints: Annotated[
+        int, typer.Option(help="Samples per pair that the classifier judges at every checkpoint of the denoiser.")
+    ] = 0,
+    stop_after: Annotated[str | None, typer.Option(help="End after this stage and write no package.")] = None,
     start_from: Annotated[
         Path | None, typer.Option("--from", help="Go on from the weights of a pipeline folder; keeps its classifier.")
     ] = None,
@@ -86,6 +96,9 @@ def main(
     target = torch.device(device)
     if size not in PICTURE_SIZES:
         raise SystemExit(f"--size must be one of {', '.join(map(str, PICTURE_SIZES))}, got {size}")
+    if stop_after not in (None, *STAGES):
+        raise SystemExit(f"--stop-after must be one of {', '.join(STAGES)}, got {stop_after}")
+    sizes = TRAINED_SIZES[size]
     render_judge_pictures(folder / "judge", judge_count, seed + 1000)
     shards, judge_shards = PictureShards(pictures), PictureShards(folder / "judge")
     if shards.coverage is None:
@@ -99,7 +112,7 @@ def main(
     if start_from is None:
         tokenizer = make_tokenizer(caption_words())
         autoencoder, denoiser, text_encoder = make_autoencoder(size), make_denoiser(size), make_text_encoder(tokenizer)
-        compute_encoder(autoencoder, shards, target)
+        compute_encoder(autoencoder, shards, folder, target, sizes)
     else:
         # The denoiser knows this code for pictures and no other.
         known = CLIPTokenizer.from_pretrained(start_from, subfolder="tokenizer")
@@ -115,35 +128,54 @@ def main(
                 f"{autoencoder.config.sample_size}, or leave out --from"
             )
     autoencoder, denoiser, text_encoder = autoencoder.to(target), denoiser.to(target), text_encoder.to(target)
-    classifier = WorldClassifier(list(SHAPE_NAMES), list(COLOUR_NAMES))
     if start_from is not None:
-        classifier = load_classifier(start_from / "classifier")
+        kept_classifier = start_from / "classifier"
+    classifier = WorldClassifier(list(SHAPE_NAMES), list(COLOUR_NAMES))
+    if kept_classifier is not None:
+        classifier = load_classifier(kept_classifier)
     classifier = classifier.to(target)
 
-    stages = [name for name in STAGES if name != "classifier" or start_from is None]
+    stages = [name for name in STAGES if name != "classifier" or kept_classifier is None]
     missing = [name for name in stages if not (folder / f"{name}.safetensors").exists()]
     if export and missing:
         raise SystemExit(f"nothing to export: {folder} lacks {', '.join(f'{name}.safetensors' for name in missing)}")
     scale = 0 if export else 1  # a stage with a checkpoint and one step to do has nothing left to do
+    shards = shards.moved_to(target)
+    every = torch.arange(min(1000, len(shards)) if export else len(shards))
+    codes = [encode_pictures(autoencoder, shards, every, target, each) for each in sizes]
     decoder_record = train_decoder(
         autoencoder,
         shards,
-        StageSettings(max(1, decoder_steps * scale), 16, 1e-3, minutes=decoder_minutes),
+        codes,
+        StageSettings(max(1, decoder_steps * scale), max(16, batch_size // 4), 1e-3, minutes=decoder_minutes),
         folder,
         target,
     )
-    if start_from is None:
+    if stop_after == "decoder":
+        return
+    if kept_classifier is None:
         settings = StageSettings(max(1, classifier_steps * scale), 64, 2e-3)
         classifier_record = train_classifier(classifier, judge_shards, settings, folder, target)
     else:
         classifier_record = keep_classifier(classifier, judge_shards, target)
-    wanted = torch.arange(0 if export else len(shards))
-    latents = encode_pictures(autoencoder, shards, wanted, target) * autoencoder.config.scaling_factor
+    if stop_after == "classifier":
+        return
+    latents = [code * autoencoder.config.scaling_factor for code in codes]
 
     networks = TextConditionedDenoiser(denoiser, text_encoder)
     shown = [with_article(f"{COLOUR_NAMES[i % len(COLOUR_NAMES)]} {shape}") for i, shape in enumerate(SHAPE_NAMES)]
     shown += ["a red mushroom, back view", "a blue mug, blurry", "a red mug, foggy", "a green tree, noisy, cartoon"]
     shown += [f"a yellow chair, {word}" for word in ("oversaturated", "pixelated", "painting", "high quality, sharp")]
+
+    held_out = held_out_pairs()
+    trained = [(colour, shape) for colour in COLOUR_NAMES for shape in SHAPE_NAMES if (colour, shape) not in held_out]
+    learning_curve: list[dict] = []
+
+    def judge(parts: Networks, per_pair: int, size: int | None = None) -> dict[str, dict]:
+        return {
+            "trained pairs": judge_samples(parts, classifier, trained, per_pair, size=size),
+            "held-out pairs": judge_samples(parts, classifier, sorted(held_out), per_pair, size=size),
+        }
 
     def draw_samples(average: MovingAverage, step: int) -> None:
         averaged = TextConditionedDenoiser(copy.deepcopy(denoiser), copy.deepcopy(text_encoder))
@@ -151,16 +183,25 @@ def main(
         parts = Networks(autoencoder, averaged.denoiser, averaged.text_encoder, tokenizer)
         grid = folder / "samples" / f"step-{step:06d}.png"
         grid.parent.mkdir(parents=True, exist_ok=True)
-        contact_sheet(draw(parts, shown), shown).save(grid)
+        contact_sheet(draw(parts, shown), shown, zoom=128 // size).save(grid)
+        if judge_checkpoints:
+            result = judge(parts, judge_checkpoints)
+            shares = {f"{which} of {pairs}": result[pairs][which] for pairs in result for which in ("shape", "colour")}
+            learning_curve.append({"step": step, **shares})
+            print(json.dumps(learning_curve[-1]), flush=True)
 
     denoiser_record = train_denoiser(
         networks,
         tokenizer,
         latents,
-        shards.coverage[wanted],
+        shards.coverage,
         shards.captions,
         StageSettings(
-            max(1, denoiser_steps * scale), batch_size, learning_rate, seconds_between_checkpoints=400, minutes=minutes
+            max(1, denoiser_steps * scale),
+            batch_size,
+            learning_rate,
+            seconds_between_checkpoints=checkpoint_seconds,
+            minutes=minutes,
         ),
         folder,
         target,
@@ -171,14 +212,12 @@ def main(
     save_pipeline(PACKAGED, autoencoder, denoiser, text_encoder, tokenizer)
     classifier.save(PACKAGED / "classifier")
     parts = Networks(autoencoder, denoiser, text_encoder, tokenizer)
-    held_out = held_out_pairs()
-    trained = [(colour, shape) for colour in COLOUR_NAMES for shape in SHAPE_NAMES if (colour, shape) not in held_out]
-    judgement = {
-        "trained pairs": judge_samples(parts, classifier, trained, samples_per_pair),
-        "held-out pairs": judge_samples(parts, classifier, sorted(held_out), samples_per_pair),
-    }
+    judgement = judge(parts, samples_per_pair)
+    for smaller in sizes[1:]:
+        judged = judge(parts, samples_per_pair, smaller)
+        judgement |= {f"{pairs} at {smaller} pixels": result for pairs, result in judged.items()}
     print(json.dumps(judgement, indent=1), flush=True)
-    contact_sheet(draw(parts, shown), shown).save(folder / "samples" / "final.png")
+    contact_sheet(draw(parts, shown), shown, zoom=128 // size).save(folder / "samples" / "final.png")
     write_provenance(
         {"decoder": decoder_record, "classifier": classifier_record, "denoiser": denoiser_record},
         judgement,
@@ -188,9 +227,16 @@ def main(
             "pictures": shards.description(),
             "judge pictures": judge_shards.description(),
             "batch size": batch_size,
+            "sizes in pixels": sizes,
         },
+        learning_curve,
         note or [],
     )
+
+
+def machine_name() -> str:
+    """What trained: the GPU where there is one."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
 
 
 def manifest_hash(folder: Path) -> str:
@@ -199,7 +245,9 @@ def manifest_hash(folder: Path) -> str:
     return hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.exists() else "none"
 
 
-def write_provenance(records: dict[str, dict], judgement: dict, settings: dict, notes: list[str]) -> None:
+def write_provenance(
+    records: dict[str, dict], judgement: dict, settings: dict, learning_curve: list[dict], notes: list[str]
+) -> None:
     """Writes PROVENANCE.md and manifest.json (the hashes that `sketchbridge doctor` checks) beside the weights."""
     files = sorted(
         path
@@ -208,9 +256,10 @@ def write_provenance(records: dict[str, dict], judgement: dict, settings: dict, 
     )
     hashes = {str(path.relative_to(PACKAGED)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     (PACKAGED / "manifest.json").write_text(json.dumps({"files": hashes}, indent=1) + "\n")
-    commit = subprocess.run(
+    described = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    ).stdout.strip()
+    )
+    commit = described.stdout.strip() or "unknown"
     lines = [
         "# Where these weights come from",
         "",
@@ -218,7 +267,7 @@ def write_provenance(records: dict[str, dict], judgement: dict, settings: dict, 
         "No other picture, text or weight went into them. They are licensed as the package is (Apache-2.0).",
         "",
         f"- Date: {date.today().isoformat()}; commit: {commit}",
-        f"- Machine: {platform.processor() or platform.machine()}, torch {torch.__version__}",
+        f"- Machine: {machine_name()}, torch {torch.__version__}",
         f"- Command: `python -m tools.train_embedded_prior {' '.join(sys.argv[1:])}`",
         *(f"- {name[0].upper()}{name[1:]}: {value}" for name, value in settings.items()),
         *(f"- {note}" for note in notes),
@@ -236,6 +285,14 @@ def write_provenance(records: dict[str, dict], judgement: dict, settings: dict, 
     curve = records["denoiser"]["curve"]
     chosen = curve[:: max(1, len(curve) // 24)]
     lines += ["```", *(f"{step:7d}  {loss:.5f}" for step, loss, _ in chosen), "```", ""]
+    if learning_curve:
+        columns = list(learning_curve[0])
+        lines += ["## Quality against steps (of the moving average)", ""]
+        lines += [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+        for entry in learning_curve:
+            cells = [f"{entry[column]:.1%}" if column != "step" else str(entry[column]) for column in columns]
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
     lines += ["## What the classifier says of DDIM samples (25 steps, guidance 4)", ""]
     lines += ["| pairs | samples | shape right | colour right |", "|---|---|---|---|"]
     for name, result in judgement.items():

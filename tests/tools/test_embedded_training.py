@@ -25,11 +25,19 @@ from tools.embedded_training.architecture import (
     make_tokenizer,
     teach_more_words,
 )
-from tools.embedded_training.denoiser import caption_weights, loss_weights
+from tools.embedded_training.autoencoder import compute_encoder, encode_pictures, train_decoder
+from tools.embedded_training.denoiser import (
+    BACKGROUND_WEIGHT,
+    TextConditionedDenoiser,
+    caption_weights,
+    loss_weights,
+    train_denoiser,
+)
 from tools.embedded_training.judge import keep_classifier, render_judge_pictures
 from tools.embedded_training.patch_pca import blocks_to_channels, principal_components, write_components_into_encoder
 from tools.embedded_training.pictures_on_disk import PictureShards
 from tools.embedded_training.stage import StageSettings, train_stage
+from tools.embedded_world.dataset import write_dataset
 
 
 @pytest.fixture(scope="module")
@@ -158,19 +166,81 @@ def test_pictures_come_up_by_what_their_captions_say():
         ]
     )
 
-    assert weights.tolist() == [12, 4, 6, 2, 2, 4, 6]
+    assert weights.tolist() == [8, 4, 4, 2, 2, 4, 4]
 
 
 def test_the_loss_looks_at_the_object_and_around_it():
     coverage = torch.zeros(1, 8, 8, dtype=torch.uint8)
     coverage[0, 4, 4] = 10
 
-    weights = loss_weights(coverage)[0, 0]
+    weights, of_smaller = loss_weights(coverage, 8)[0, 0], loss_weights(coverage, 4)[0, 0]
 
     near = weights[3:6, 3:6]
     assert near.min() == near.max()
-    assert (near[0, 0] / weights[0, 0]).item() == pytest.approx(5)  # 1 and 0.2
+    assert (near[0, 0] / weights[0, 0]).item() == pytest.approx(1 / BACKGROUND_WEIGHT)
     assert weights.mean().item() == pytest.approx(1)
+    assert of_smaller[1:4, 1:4].min() == of_smaller.max() > of_smaller[0, 0]
+    assert of_smaller.mean().item() == pytest.approx(1)
+
+
+@pytest.fixture
+def shards(tmp_path):
+    write_dataset(tmp_path / "pictures" / "world.npz", 48, seed=4, size=128, shard_size=24)
+    return PictureShards(tmp_path / "pictures")
+
+
+def test_pictures_are_handed_out_at_smaller_sizes(shards):
+    indices = torch.tensor([3, 40])
+
+    smaller = shards.batch(indices, "cpu", 64)
+
+    assert smaller.shape == (2, 3, 64, 64)
+    whole = shards.batch(indices, "cpu")
+    torch.testing.assert_close(smaller[:, :, 5, 7], whole[:, :, 10:12, 14:16].mean(dim=(2, 3)))
+
+
+def test_the_code_for_pictures_is_computed_once(shards, tmp_path):
+    first, again = make_autoencoder(128), make_autoencoder(128)
+    cpu = torch.device("cpu")
+
+    compute_encoder(first, shards, tmp_path / "training", cpu, (128, 64))
+    shards.images = shards.images.flip(0)  # which would give another code
+    compute_encoder(again, shards, tmp_path / "training", cpu, (128, 64))
+
+    assert again.config.scaling_factor == first.config.scaling_factor
+    assert not any(parameter.requires_grad for parameter in again.encoder.parameters())
+    for name, value in first.encoder.state_dict().items():
+        assert torch.equal(value, again.encoder.state_dict()[name]), name
+
+
+def test_all_sizes_are_learnt_in_one_step(shards, tmp_path):
+    cpu, sizes = torch.device("cpu"), (128, 64)
+    autoencoder = make_autoencoder(128)
+    compute_encoder(autoencoder, shards, tmp_path, cpu, sizes)
+    codes = [encode_pictures(autoencoder, shards, torch.arange(48), cpu, size) for size in sizes]
+    settings = StageSettings(3, 8, 1e-3, warm_up_steps=1)
+
+    record = train_decoder(autoencoder, shards, codes, settings, tmp_path, cpu)
+
+    assert [code.shape[1:] for code in codes] == [(24, 16, 16), (24, 8, 8)]
+    assert record["step"] == 3
+    assert set(record["psnr"]) == {"128 pixels", "64 pixels"}
+
+    tokenizer = make_tokenizer(caption_words())
+    networks = TextConditionedDenoiser(make_denoiser(128), make_text_encoder(tokenizer))
+    before = {name: value.clone() for name, value in networks.state_dict().items()}
+    drawn = []
+    scaled = [code * autoencoder.config.scaling_factor for code in codes]
+    record = train_denoiser(
+        networks, tokenizer, scaled, shards.coverage, shards.captions, settings, tmp_path, cpu,
+        lambda average, step: drawn.append(step),
+    )  # fmt: skip
+
+    assert record["step"] == 3
+    assert drawn == [3]
+    moved = [name for name, value in networks.state_dict().items() if not torch.equal(value, before[name])]
+    assert any(name.startswith("denoiser.conv_in") for name in moved)
+    assert any(name.endswith("token_embedding.weight") for name in moved)
 
 
 def test_unknown_words_fall_apart_instead_of_failing():

@@ -267,8 +267,8 @@ def test_kinds_of_pictures_come_in_the_shares_that_were_asked_for(plans):
     assert share(plan.style == "blockout" for plan in plans) == pytest.approx(0.08, abs=0.02)
     is_fine = [any(words in plan.caption.split(", ") for _, words in FINE_ELEVATION_WORDS) for plan in plans]
     is_any = [any(words in plan.caption.split(", ") for words in EVERY_VIEW_WORD) for plan in plans]
-    assert share(is_fine) == pytest.approx(0.5, abs=0.025)
-    assert share(is_any) == pytest.approx(0.65, abs=0.025)
+    assert share(is_fine) == pytest.approx(0.7, abs=0.025)
+    assert share(is_any) == pytest.approx(0.8, abs=0.025)
     unflawed = [plan for plan in plans if plan.style == "render" and not plan.flaws]
     assert sum(bool(plan.quality_words) for plan in unflawed) / len(unflawed) == pytest.approx(1 / 3, abs=0.03)
 

@@ -67,5 +67,9 @@ def load_checkpoint(path: Path, module: nn.Module, average: MovingAverage, optim
             _, index, key = name.split(".")
             state.setdefault(int(index), {})[key] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    for parameter, known in optimiser.state.items():
+        for name, value in known.items():
+            if value.shape == parameter.shape:  # with the parameter's strides, which fused steps expect
+                known[name] = torch.empty_like(parameter).copy_(value)
     torch.set_rng_state(tensors["random.torch"])
     return record

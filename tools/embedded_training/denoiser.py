@@ -20,14 +20,14 @@ from backend.diffusion.prompts import (
 )
 from tools.embedded_training.architecture import make_scheduler
 from tools.embedded_training.checkpoints import MovingAverage
-from tools.embedded_training.stage import StageSettings, mixed_precision, train_stage
+from tools.embedded_training.stage import SMALLER_SHARE, StageSettings, compiled, mixed_precision, train_stage
 
-VIEW_WORDS_WEIGHT = 3.0
+VIEW_WORDS_WEIGHT = 2.0
 """Of captions that say finely where the camera stands: what a job in 3D asks for, and the slowest to learn."""
 SIDED_SHAPES = frozenset({"mug", "chair", "table", "snowman", "rocket", "house", "star", "heart", "car"})
 SIDED_WEIGHT = 2.0
 """Of shapes that look different from another side: each is 8 pictures to learn where a cone is one."""
-BACKGROUND_WEIGHT = 0.2
+BACKGROUND_WEIGHT = 0.3
 """Of the loss where there is nothing of the object. Backgrounds are many and mean nothing; at full weight their noise
 drowns what words say of the object's pose: 5,000 steps did not learn one word on the camera."""
 HIGH_NOISE_SHARE, HIGH_NOISE_FROM = 0.5, 400
@@ -61,12 +61,16 @@ def caption_weights(captions: list[str]) -> Tensor:
     return torch.tensor(weights)
 
 
-def loss_weights(coverage: Tensor) -> Tensor:
+def loss_weights(coverage: Tensor, side: int) -> Tensor:
     """Of every latent pixel, from how much of it the object covers [pictures, height, width] uint8; mean 1 a picture.
 
     The object, its outline and the pixels around it weigh 1, everything else `BACKGROUND_WEIGHT`.
+
+    Args:
+        side: Height and width of the result [pictures, 1, side, side]; a divisor of the height and width of `coverage`.
     """
-    is_object = functional.max_pool2d((coverage > 0).float()[:, None], 3, stride=1, padding=1)
+    covered = functional.max_pool2d((coverage > 0).float()[:, None], coverage.shape[-1] // side)
+    is_object = functional.max_pool2d(covered, 3, stride=1, padding=1)
     weights = BACKGROUND_WEIGHT + (1 - BACKGROUND_WEIGHT) * is_object
     return weights / weights.mean(dim=(1, 2, 3), keepdim=True)
 
@@ -74,7 +78,7 @@ def loss_weights(coverage: Tensor) -> Tensor:
 def train_denoiser(
     networks: TextConditionedDenoiser,
     tokenizer: CLIPTokenizer,
-    latents: Tensor,
+    latents: list[Tensor],
     coverage: Tensor,
     captions: list[str],
     settings: StageSettings,
@@ -85,27 +89,40 @@ def train_denoiser(
     """Trains in place and leaves the averaged weights in `networks`. Returns the record.
 
     Args:
-        latents: Scaled latents [pictures, channels, height, width], half precision, on the CPU.
-        coverage: How much of each latent pixel the object covers [pictures, height, width], uint8.
+        latents: Scaled latents of the pictures at every size, the largest first, each [pictures, channels, height,
+            width] in half precision.
+        coverage: How much of each latent pixel of the largest size the object covers [pictures, height, width], uint8.
     """
-    tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
-    no_caption = tokenizer([""], padding="max_length", return_tensors="pt").input_ids
+    tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(device)
+    no_caption = tokenizer([""], padding="max_length", return_tensors="pt").input_ids.to(device)
     alphas_cumprod = make_scheduler().alphas_cumprod.to(device)
+    latents, coverage = [each.to(device) for each in latents], coverage.to(device)
+    networks.denoiser.to(memory_format=torch.channels_last)
+    denoise = compiled(networks.denoiser, device)
 
-    def loss_of_batch(indices: Tensor) -> Tensor:
-        clean = latents[indices].to(device).float()
-        ids = torch.where(torch.rand(len(indices), 1) < CAPTION_DROPOUT, no_caption, tokens[indices]).to(device)
-        timesteps = torch.randint(1000, (len(indices),), device=device)
-        is_high = torch.rand(len(indices), device=device) < HIGH_NOISE_SHARE
+    def loss_at(indices: Tensor, of_size: Tensor) -> Tensor:
+        count = len(indices)
+        clean = of_size[indices].float()
+        is_dropped = torch.rand(count, 1, device=device) < CAPTION_DROPOUT
+        ids = torch.where(is_dropped, no_caption, tokens[indices])
+        timesteps = torch.randint(1000, (count,), device=device)
+        is_high = torch.rand(count, device=device) < HIGH_NOISE_SHARE
         timesteps = torch.where(is_high, HIGH_NOISE_FROM + timesteps * (1000 - HIGH_NOISE_FROM) // 1000, timesteps)
         noise = torch.randn_like(clean)
         alpha = alphas_cumprod[timesteps].sqrt()[:, None, None, None]
         sigma = (1 - alphas_cumprod[timesteps]).sqrt()[:, None, None, None]
         with mixed_precision(device):
             embeddings = networks.text_encoder(ids).last_hidden_state
-            predicted = networks.denoiser(alpha * clean + sigma * noise, timesteps, embeddings).sample
+            predicted = denoise(alpha * clean + sigma * noise, timesteps, embeddings).sample
         velocity = alpha * noise - sigma * clean  # Salimans and Ho 2022, appendix D
-        return (loss_weights(coverage[indices].to(device)) * (predicted.float() - velocity).square()).mean()
+        weights = loss_weights(coverage[indices], clean.shape[-1])
+        return (weights * (predicted.float() - velocity).square()).mean()
+
+    def loss_of_batch(indices: Tensor) -> Tensor:
+        total = loss_at(indices, latents[0])
+        for smaller in latents[1:]:
+            total = total + loss_at(indices[: max(1, len(indices) // SMALLER_SHARE)], smaller) / SMALLER_SHARE
+        return total
 
     average, record = train_stage(
         "denoiser",
@@ -117,4 +134,5 @@ def train_denoiser(
         on_checkpoint,
     )
     average.copy_to(networks)
+    networks.denoiser.to(memory_format=torch.contiguous_format)
     return record

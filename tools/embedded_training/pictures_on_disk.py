@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from pathlib import Path
@@ -9,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 class PictureShards:
-    """All pictures and captions of a folder of shards, in memory (64 x 64 x 3 bytes a picture)."""
+    """All pictures and captions of a folder of shards, in memory (size x size x 3 bytes a picture)."""
 
     def __init__(self, folder: Path) -> None:
         self.paths = sorted(folder.glob("*.npz"))
@@ -50,6 +52,17 @@ class PictureShards:
     def __len__(self) -> int:
         return len(self.captions)
 
-    def batch(self, indices: Tensor, device: torch.device | str) -> Tensor:
-        """Pictures as a diffusion model takes them: [batch, 3, height, width] floats in [-1, 1]."""
-        return self.images[indices].to(device).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    def moved_to(self, device: torch.device) -> PictureShards:
+        """The same with the pictures in the memory of a device, where a step finds them without a copy."""
+        moved = copy.copy(self)
+        moved.images = self.images.to(device)
+        return moved
+
+    def batch(self, indices: Tensor, device: torch.device | str, size: int | None = None) -> Tensor:
+        """Pictures as a diffusion model takes them: [batch, 3, height, width] floats in [-1, 1].
+
+        Args:
+            size: Of the result; a divisor of the pictures' own, over whose blocks is averaged.
+        """
+        pictures = self.images[indices.to(self.images.device)].to(device).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        return pictures if size in (None, self.size) else functional.interpolate(pictures, size, mode="area")

@@ -13,7 +13,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from backend.diffusion.prompts import with_article
 from backend.evaluation.classifier import WorldClassifier
-from tools.embedded_training.architecture import make_scheduler
+from tools.embedded_training.architecture import PIXELS_PER_LATENT, make_scheduler
 from tools.embedded_training.stage import mixed_precision
 
 
@@ -29,16 +29,27 @@ class Networks:
 
 @torch.no_grad()
 def draw(
-    networks: Networks, prompts: list[str], *, guidance_scale: float = 4.0, steps: int = 25, seed: int = 0
+    networks: Networks,
+    prompts: list[str],
+    *,
+    guidance_scale: float = 4.0,
+    steps: int = 25,
+    seed: int = 0,
+    size: int | None = None,
 ) -> Tensor:
-    """DDIM samples (Song et al. 2020) with classifier-free guidance: [prompts, 3, height, width] in [0, 1]."""
+    """DDIM samples (Song et al. 2020) with classifier-free guidance: [prompts, 3, height, width] in [0, 1].
+
+    Args:
+        size: Height and width in pixels, if not the prior's own.
+    """
     device = networks.denoiser.device
     scheduler = make_scheduler()
     scheduler.set_timesteps(steps)
     options = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
     ids = networks.tokenizer([""] * len(prompts) + prompts, **options).input_ids.to(device)
     config = networks.denoiser.config
-    shape = (len(prompts), config.in_channels, config.sample_size, config.sample_size)
+    side = config.sample_size if size is None else size // PIXELS_PER_LATENT
+    shape = (len(prompts), config.in_channels, side, side)
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
     with mixed_precision(device):
         embeddings = networks.text_encoder(ids).last_hidden_state
@@ -58,11 +69,13 @@ def judge_samples(
     samples_per_pair: int,
     seed: int = 0,
     batch_size: int = 64,
+    size: int | None = None,
 ) -> dict:
     """Accuracy of the drawn shapes and colours, in all and per word.
 
     Args:
         pairs: (colour, shape) words.
+        size: Height and width in pixels, if not the prior's own.
     """
     asked = [pair for pair in pairs for _ in range(samples_per_pair)]
     right: list[tuple[bool, bool]] = []
@@ -70,7 +83,7 @@ def judge_samples(
         part = asked[start : start + batch_size]
         prompts = [with_article(f"{colour} {shape}") for colour, shape in part]
         with torch.no_grad():
-            pictures = draw(networks, prompts, seed=seed + start)
+            pictures = draw(networks, prompts, seed=seed + start, size=size)
             # The classifier learnt pictures of 64 pixels.
             shapes, colours = classifier(functional.interpolate(pictures, 64, mode="area"))
         for (colour, shape), shape_id, colour_id in zip(part, shapes.argmax(1), colours.argmax(1), strict=True):

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from backend.errors import SketchbridgeError
 from tools.embedded_world.contact_sheet import draw_contact_sheet
-from tools.embedded_world.dataset import write_dataset
+from tools.embedded_world.dataset import SHARD_SIZE, write_dataset
 from tools.embedded_world.pictures import render_pictures
 
 
@@ -25,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=64, help="height and width in pixels (default 64)")
     parser.add_argument("--workers", type=int, default=1, help="processes that render shards of a data set (default 1)")
+    parser.add_argument("--shard-size", type=int, default=SHARD_SIZE, help=f"pictures in a file of a data set, and in "
+                        f"what a worker does at a time (default {SHARD_SIZE})")  # fmt: skip
     parser.add_argument("--variants", type=int, nargs=2, default=(0, 24), metavar=("FROM", "BEFORE"),
                         help="instances of every class (default 0 24); a disjoint range gives others")  # fmt: skip
     target = parser.add_mutually_exclusive_group(required=True)
@@ -34,8 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    if options.count < 1 or options.size < 8 or options.workers < 1:
-        parser.error("--count and --workers must be at least 1, --size at least 8")
+    if min(options.count, options.workers, options.shard_size) < 1 or options.size < 8:
+        parser.error("--count, --workers and --shard-size must be at least 1, --size at least 8")
     variants = (options.variants[0], options.variants[1])
     try:
         if options.sheet is not None:
@@ -54,7 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
             bar = progress.add_task("rendering", total=options.count)
             shards = write_dataset(
                 options.dataset, options.count, options.seed, size=options.size, workers=options.workers,
-                variants=variants, on_progress=lambda pictures: progress.advance(bar, pictures),
+                shard_size=options.shard_size, variants=variants,
+                on_progress=lambda pictures: progress.advance(bar, pictures),
             )  # fmt: skip
         print(f"{options.count} pictures in {len(shards)} files beside {options.dataset}")
     except SketchbridgeError as error:

@@ -46,8 +46,8 @@ class CaptionShares:
     blockout: float = 0.08
     flawed: float = 1 / 3  # of all pictures
     quality_words: float = 1 / 3  # of the renders without flaws
-    fine_view_words: float = 0.5
-    view_words: float = 0.15
+    fine_view_words: float = 0.7
+    view_words: float = 0.1
     colour_left_out: float = 0.03  # "a mug": people will ask for it
     synonym: float = 0.4  # of the flaw words, both synonyms together
     flaw_counts: tuple[float, float, float] = (0.5, 0.3, 0.2)  # one, two, three flaws
