@@ -109,13 +109,31 @@ class ViewConfig:
     """What the diffusion model is shown in a step."""
 
     views: int = 8
-    resolution: int = 64
+    resolutions: tuple[tuple[float, int], ...] = ((0.0, 64),)
+    """From which share of the job on, how many pixels a side. Sizes that the model does not know become its own."""
     supersample: int = 1
     elevation_degrees: tuple[float, float] = (-10.0, 60.0)
     background: BackgroundKind = "mixed"
     albedo_share: float = 0.25  # magic3d and DreamFusion: shaded with probability 0.75
     textureless_share: float = 0.1  # of the steps; only the shape is then seen
     textureless_until: float = 0.0  # share of the job at its beginning in which nothing but the shape is seen
+
+    def resolution_at(self, progress: float) -> int:
+        """Height and width of the pictures at a share of the job, in pixels."""
+        return [pixels for begin, pixels in self.resolutions if begin <= progress][-1]
+
+    def fitted_to(self, known: tuple[int, ...]) -> ViewConfig:
+        """The same with sizes that a model knows; others would only be scaled to the largest of these.
+
+        Args:
+            known: Sizes in pixels, ascending.
+        """
+        fitted: list[tuple[float, int]] = []
+        for begin, pixels in self.resolutions:
+            size = pixels if pixels in known else known[-1]
+            if not fitted or fitted[-1][1] != size:
+                fitted.append((begin, size))
+        return dataclasses.replace(self, resolutions=tuple(fitted))
 
 
 @dataclass(frozen=True)
@@ -286,7 +304,7 @@ def _embedded_defaults(quality: str) -> OptimisationConfig:
             area_weight=8.0,  # without it the surface spreads as ground under the object
             normal_consistency_weight=60.0,  # 1 leaves lumps, 100 is as smooth as clay
         ),
-        views=ViewConfig(),
+        views=ViewConfig(resolutions=((0.0, 64), (0.5, 128))),  # 64 pixels decide the shape at 0.6 of the time
     )
 
 
@@ -301,7 +319,7 @@ def _large_model_defaults(quality: str) -> OptimisationConfig:
     return OptimisationConfig(
         steps=steps,
         surface=SurfaceConfig(resolutions=resolutions[quality]),
-        views=ViewConfig(views=4, resolution=512),
+        views=ViewConfig(views=4, resolutions=((0.0, 512),)),
     )
 
 

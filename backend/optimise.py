@@ -90,7 +90,8 @@ class MeshOptimisation:
             else DMTetSurface(shape, config.surface, prior.device)
         )
         # Views of 64 pixels see no more than 64 cells a side.
-        cells = (16, 32, 64) if config.views.resolution <= 128 else (16, 32, 64, 128, 256)
+        finest = config.views.resolution_at(1.0)
+        cells = (16, 32, 64) if finest <= 128 else (16, 32, 64, 128, 256)
         texture_config = TextureFieldConfig(resolutions=cells)
         self.texture = TextureField(texture_config, torch.Generator().manual_seed(seed)).to(prior.device)
         self._renew_optimiser()
@@ -256,13 +257,14 @@ class MeshOptimisation:
         elif chance < config.textureless_share + config.albedo_share:
             mode = "albedo"
         lighting = sample_lighting(cameras, self._generator, mode)
-        background = sample_backgrounds(config.views, config.resolution, self._generator, config.background, device)
+        resolution = config.resolution_at(progress)
+        background = sample_backgrounds(config.views, resolution, self._generator, config.background, device)
         views = render_views(
             self.rasteriser,
             mesh,
             FieldAppearance(self.texture),
             cameras,
-            config.resolution,
+            resolution,
             lighting=lighting,
             background=background,
             supersample=config.supersample,

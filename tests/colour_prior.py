@@ -14,6 +14,7 @@ class ColourPrior:
 
     name = "colours"
     image_size = 32
+    image_sizes = (32,)
     latent_shape = (3, 8, 8)
     prediction_kind = "sample"
 

@@ -13,7 +13,7 @@ WIDTH = 16
 
 
 class RandomPrior:
-    name, image_size, latent_shape = "random", 32, (4, 8, 8)
+    name, image_size, image_sizes, latent_shape = "random", 32, (32,), (4, 8, 8)
 
     def __init__(self, kind="epsilon"):
         torch.manual_seed(7)

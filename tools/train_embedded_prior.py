@@ -19,6 +19,7 @@ import copy
 import hashlib
 import json
 import platform
+import re
 import subprocess
 import sys
 from datetime import date
@@ -65,8 +66,9 @@ def main(
     folder: Annotated[Path, typer.Option(help="Checkpoints and sample grids.")] = Path("training"),
     decoder_steps: int = 4000,
     decoder_minutes: Annotated[float | None, typer.Option(help="Budget of time for this stage.")] = None,
+    decoder_learning_rate: Annotated[float, typer.Option(help="At its peak; less to refine a trained one.")] = 1e-3,
     classifier_steps: int = 2500,
-    denoiser_steps: int = 20000,
+    denoiser_steps: Annotated[int, typer.Option(help="0 keeps the one of --from.")] = 20000,
     minutes: Annotated[float | None, typer.Option(help="Budget of time for the denoiser.")] = None,
     size: Annotated[int, typer.Option(help="Height and width of the pictures, 64 or 128 pixels.")] = 64,
     batch_size: int = 32,
@@ -147,7 +149,9 @@ def main(
         autoencoder,
         shards,
         codes,
-        StageSettings(max(1, decoder_steps * scale), max(16, batch_size // 4), 1e-3, minutes=decoder_minutes),
+        StageSettings(
+            max(1, decoder_steps * scale), max(16, batch_size // 4), decoder_learning_rate, minutes=decoder_minutes
+        ),
         folder,
         target,
     )
@@ -190,25 +194,29 @@ def main(
             learning_curve.append({"step": step, **shares})
             print(json.dumps(learning_curve[-1]), flush=True)
 
-    denoiser_record = train_denoiser(
-        networks,
-        tokenizer,
-        latents,
-        shards.coverage,
-        shards.captions,
-        StageSettings(
-            max(1, denoiser_steps * scale),
-            batch_size,
-            learning_rate,
-            seconds_between_checkpoints=checkpoint_seconds,
-            minutes=minutes,
-        ),
-        folder,
-        target,
-        draw_samples,
-    )
+    if denoiser_steps == 0 and start_from is not None:
+        denoiser_record = {"step": 0, "seconds": 0.0, "curve": [], "kept": "as it was"}
+    else:
+        denoiser_record = train_denoiser(
+            networks,
+            tokenizer,
+            latents,
+            shards.coverage,
+            shards.captions,
+            StageSettings(
+                max(1, denoiser_steps * scale),
+                batch_size,
+                learning_rate,
+                seconds_between_checkpoints=checkpoint_seconds,
+                minutes=minutes,
+            ),
+            folder,
+            target,
+            draw_samples,
+        )
 
     before = manifest_hash(start_from) if start_from else ""
+    history = (start_from / "PROVENANCE.md").read_text() if start_from else ""
     save_pipeline(PACKAGED, autoencoder, denoiser, text_encoder, tokenizer)
     classifier.save(PACKAGED / "classifier")
     parts = Networks(autoencoder, denoiser, text_encoder, tokenizer)
@@ -221,16 +229,18 @@ def main(
     write_provenance(
         {"decoder": decoder_record, "classifier": classifier_record, "denoiser": denoiser_record},
         judgement,
+        sizes,
         {
             "going on from": f"{start_from}, whose manifest has the SHA-256 {before}" if start_from else "nothing",
             "seed": seed,
             "pictures": shards.description(),
             "judge pictures": judge_shards.description(),
             "batch size": batch_size,
-            "sizes in pixels": sizes,
+            "sizes in pixels": ", ".join(map(str, sizes)),
         },
         learning_curve,
         note or [],
+        history,
     )
 
 
@@ -246,16 +256,26 @@ def manifest_hash(folder: Path) -> str:
 
 
 def write_provenance(
-    records: dict[str, dict], judgement: dict, settings: dict, learning_curve: list[dict], notes: list[str]
+    records: dict[str, dict],
+    judgement: dict,
+    sizes: tuple[int, ...],
+    settings: dict,
+    learning_curve: list[dict],
+    notes: list[str],
+    history: str,
 ) -> None:
-    """Writes PROVENANCE.md and manifest.json (the hashes that `sketchbridge doctor` checks) beside the weights."""
+    """Writes PROVENANCE.md and manifest.json (the hashes that `sketchbridge doctor` checks) beside the weights.
+
+    Args:
+        history: The PROVENANCE.md of the weights that training went on from, which is kept without its hashes.
+    """
     files = sorted(
         path
         for path in PACKAGED.rglob("*")
         if path.is_file() and path.suffix in (".json", ".safetensors", ".txt") and path.name != "manifest.json"
     )
     hashes = {str(path.relative_to(PACKAGED)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    (PACKAGED / "manifest.json").write_text(json.dumps({"files": hashes}, indent=1) + "\n")
+    (PACKAGED / "manifest.json").write_text(json.dumps({"picture_sizes": sizes, "files": hashes}, indent=1) + "\n")
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
@@ -281,10 +301,11 @@ def write_provenance(
         last = record["curve"][-1][1] if record["curve"] else "-"
         measured = {key: value for key, value in record.items() if key not in ("step", "seconds", "curve")}
         lines.append(f"| {name} | {record['step']} | {record['seconds'] / 60:.0f} | {last} | {measured or ''} |")
-    lines += ["", "Curve of the denoiser (step, loss):", ""]
-    curve = records["denoiser"]["curve"]
-    chosen = curve[:: max(1, len(curve) // 24)]
-    lines += ["```", *(f"{step:7d}  {loss:.5f}" for step, loss, _ in chosen), "```", ""]
+    lines.append("")
+    if curve := records["denoiser"]["curve"]:
+        chosen = curve[:: max(1, len(curve) // 24)]
+        lines += ["Curve of the denoiser (step, loss):", ""]
+        lines += ["```", *(f"{step:7d}  {loss:.5f}" for step, loss, _ in chosen), "```", ""]
     if learning_curve:
         columns = list(learning_curve[0])
         lines += ["## Quality against steps (of the moving average)", ""]
@@ -300,6 +321,10 @@ def write_provenance(
     lines += ["", "| shape | right |", "|---|---|"]
     lines += [f"| {shape} | {right:.0%} |" for shape, right in judgement["trained pairs"]["per_shape"].items()]
     lines += ["", "## Hashes (SHA-256)", "", "```", *(f"{value}  {name}" for name, value in hashes.items()), "```", ""]
+    if history:
+        before, _, _ = history.partition("\n## Hashes")
+        before = before.replace("# Where these weights come from", "# What they went on from", 1)
+        lines += [re.sub("^#", "##", before, flags=re.MULTILINE), ""]
     (PACKAGED / "PROVENANCE.md").write_text("\n".join(lines))
 
 

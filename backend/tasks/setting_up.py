@@ -57,9 +57,7 @@ def set_up(
     device = _prepare_device(settings.device)
     rasteriser = choose_rasteriser(device, settings.rasteriser)
     prior = (loader or load_prior)(settings.prior, device)
-    # Pictures of another size would only be scaled to the model's.
-    views = dataclasses.replace(config.views, resolution=prior.image_size)
-    config = dataclasses.replace(config, views=views)
+    config = dataclasses.replace(config, views=config.views.fitted_to(prior.image_sizes))
     tell_about_view_prompts(settings.prompt, config.distillation, prior, notice)
     return SetUp(config, device, rasteriser, prior)
 

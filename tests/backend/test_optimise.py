@@ -18,7 +18,7 @@ CONFIG = OptimisationConfig(
     steps=20,
     distillation=DistillationConfig(guidance_scale=5.0, bridge_start=1.0),
     surface=SurfaceConfig(resolutions=((0.0, 16),), normal_consistency_weight=0.1),
-    views=ViewConfig(views=2, resolution=32, background="white", albedo_share=1.0, textureless_share=0.0),
+    views=ViewConfig(views=2, resolutions=((0.0, 32),), background="white", albedo_share=1.0, textureless_share=0.0),
     texture_learning_rate=LinearRamp(0.1, 0.1),
 )
 

@@ -17,7 +17,7 @@ from backend.surfaces import FixedSurface
 CONFIG = OptimisationConfig(
     steps=12,
     distillation=DistillationConfig(guidance_scale=5.0, bridge_start=1.0),
-    views=ViewConfig(views=2, resolution=32, background="white", albedo_share=1.0, textureless_share=0.0),
+    views=ViewConfig(views=2, resolutions=((0.0, 32),), background="white", albedo_share=1.0, textureless_share=0.0),
     texture_learning_rate=LinearRamp(0.1, 0.1),
 )
 

@@ -307,6 +307,6 @@ def test_diffusers_own_pipeline_draws_with_the_embedded_prior():
 
     picture = pipeline("a red mushroom", num_inference_steps=10, guidance_scale=4.0, generator=generator).images[0]
 
-    assert picture.size == (64, 64)
-    red, green, blue = (band.resize((1, 1), box=(24, 16, 40, 32)).getpixel((0, 0)) for band in picture.split())
+    assert picture.size == (128, 128)
+    red, green, blue = (band.resize((1, 1), box=(48, 32, 80, 64)).getpixel((0, 0)) for band in picture.split())
     assert red > max(green, blue)  # the middle of the picture is red

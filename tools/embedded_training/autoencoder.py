@@ -15,7 +15,7 @@ from backend.diffusion.diffusers_prior import skip_idle_residual_blocks
 from tools.embedded_training.architecture import PIXELS_PER_LATENT
 from tools.embedded_training.patch_pca import write_components_into_encoder
 from tools.embedded_training.pictures_on_disk import PictureShards
-from tools.embedded_training.stage import SMALLER_SHARE, StageSettings, compiled, mixed_precision, train_stage
+from tools.embedded_training.stage import SMALLER_SHARE, StageSettings, mixed_precision, train_stage
 
 MOST_FOR_COMPONENTS = 6000
 """The first so many pictures, every second of them: more do not change the components."""
@@ -98,12 +98,11 @@ def train_decoder(
     """
     noise = LATENT_NOISE / autoencoder.config.scaling_factor
     autoencoder.decoder.to(memory_format=torch.channels_last)
-    decode = compiled(autoencoder.decoder, device)
 
     def loss_at(indices: Tensor, of_size: Tensor) -> Tensor:
         code = of_size[indices].float()
         with mixed_precision(device):
-            restored = decode(autoencoder.post_quant_conv(code + noise * torch.randn_like(code)))
+            restored = autoencoder.decode(code + noise * torch.randn_like(code)).sample
         wanted = pictures.batch(indices, device, code.shape[-1] * PIXELS_PER_LATENT)
         return reconstruction_loss(restored.float(), wanted)
 

@@ -20,7 +20,7 @@ from backend.diffusion.prompts import (
 )
 from tools.embedded_training.architecture import make_scheduler
 from tools.embedded_training.checkpoints import MovingAverage
-from tools.embedded_training.stage import SMALLER_SHARE, StageSettings, compiled, mixed_precision, train_stage
+from tools.embedded_training.stage import SMALLER_SHARE, StageSettings, mixed_precision, train_stage
 
 VIEW_WORDS_WEIGHT = 2.0
 """Of captions that say finely where the camera stands: what a job in 3D asks for, and the slowest to learn."""
@@ -98,7 +98,6 @@ def train_denoiser(
     alphas_cumprod = make_scheduler().alphas_cumprod.to(device)
     latents, coverage = [each.to(device) for each in latents], coverage.to(device)
     networks.denoiser.to(memory_format=torch.channels_last)
-    denoise = compiled(networks.denoiser, device)
 
     def loss_at(indices: Tensor, of_size: Tensor) -> Tensor:
         count = len(indices)
@@ -113,7 +112,7 @@ def train_denoiser(
         sigma = (1 - alphas_cumprod[timesteps]).sqrt()[:, None, None, None]
         with mixed_precision(device):
             embeddings = networks.text_encoder(ids).last_hidden_state
-            predicted = denoise(alpha * clean + sigma * noise, timesteps, embeddings).sample
+            predicted = networks.denoiser(alpha * clean + sigma * noise, timesteps, embeddings).sample
         velocity = alpha * noise - sigma * clean  # Salimans and Ho 2022, appendix D
         weights = loss_weights(coverage[indices], clean.shape[-1])
         return (weights * (predicted.float() - velocity).square()).mean()

@@ -39,7 +39,7 @@ def test_a_sentence_becomes_a_picture_and_a_run_folder():
     result = sketchbridge("image", "a red mushroom", "-o", "mushroom.png", "--steps", 3)
 
     assert result.exit_code == 0, result.output
-    assert read("mushroom.png").shape == (64, 64, 3)
+    assert read("mushroom.png").shape == (128, 128, 3)
     assert result.stdout.strip() == str(Path("mushroom.png").absolute())
     run = only_run()
     assert (read(run / "picture.png") == read("mushroom.png")).all()
@@ -72,7 +72,7 @@ def test_several_get_names_of_their_own_a_sheet_and_json_events():
     assert finished["pictures"] == [str(Path(f"new/mug-{number}.jpg").absolute()) for number in range(3)]
     assert finished["sheet"] == str(Path("new/mug-sheet.jpg").absolute())
     assert finished["mesh"] is None
-    assert read("new/mug-sheet.jpg").shape == (128, 128, 3)
+    assert read("new/mug-sheet.jpg").shape == (256, 256, 3)
     assert {"picture-0.png", "picture-2.png", "picture-sheet.png"} <= {path.name for path in only_run().iterdir()}
 
 
@@ -114,8 +114,8 @@ def test_an_edit_keeps_before_and_after_in_the_run_folder():
     assert "its middle square is used" in messages(result)
     assert not Path("blue-sheet.png").exists()
     sheet = read(only_run() / "picture-sheet.png")
-    assert sheet.shape == (64, 128, 3)
-    assert (sheet[:, 64:] == read("blue.png")).all()
+    assert sheet.shape == (128, 256, 3)
+    assert (sheet[:, 128:] == read("blue.png")).all()
     record = json.loads((only_run() / "settings.json").read_text())
     assert record["settings"]["picture"] == str(Path("mug.png").absolute())
     assert json.loads((only_run() / "metrics.jsonl").read_text().splitlines()[0])["stage"] == "DDS"
@@ -125,7 +125,7 @@ def test_a_painting_becomes_real_by_stage_two_alone():
     result = sketchbridge("paint", "mug.png", "a red mug", "-o", "real.png", "--steps", 2)
 
     assert result.exit_code == 0, result.output
-    assert read("real.png").shape == (64, 64, 3)
+    assert read("real.png").shape == (128, 128, 3)
     assert {json.loads(line)["stage"] for line in (only_run() / "metrics.jsonl").read_text().splitlines()} == {"bridge"}
 
 
@@ -138,7 +138,7 @@ def test_an_illusion_fills_a_folder(transform, names):
         "views.png",
         "turn.gif",
     }
-    assert read("out/views.png").shape == (64, 128, 3)
+    assert read("out/views.png").shape == (128, 256, 3)
     assert Image.open("out/turn.gif").n_frames > 10
     assert only_run().name.endswith("-a-cone-a-mug")
     report = (only_run() / "report.html").read_text()

@@ -57,15 +57,15 @@ def test_its_loss_falls_on_a_fixed_picture(kind):
     model = CurrentModel(prior, seeded(), learning_rate=0.01)
     embeddings = prior.embed_prompts(["a mug", "a mug"])
 
-    losses = [model.learn(picture(), embeddings) for _ in range(200)]
+    losses = [model.learn(picture(), embeddings) for _ in range(120)]
 
-    assert sum(losses[-40:]) < 0.8 * sum(losses[:40])
+    assert sum(losses[-30:]) < 0.8 * sum(losses[:30])  # 0.67 to 0.75 when this was written
 
 
 def test_on_the_embedded_prior_it_comes_to_know_the_picture():
     prior = load_prior("embedded", torch.device("cpu"))
     model = CurrentModel(prior, seeded(), learning_rate=0.01)
-    latents = 0.5 * torch.randn(1, *prior.latent_shape, generator=seeded(3)).repeat(4, 1, 1, 1)
+    latents = 0.5 * torch.randn(1, 24, 8, 8, generator=seeded(3)).repeat(4, 1, 1, 1)  # of 64 pixels, which is faster
     embeddings = prior.embed_prompts(["a red mug"] * 4)
     noise, timesteps = torch.randn(latents.shape, generator=seeded(5)), torch.tensor([200, 400, 600, 800])
     noisy = prior.noise_levels.add_noise(latents, noise, timesteps)
