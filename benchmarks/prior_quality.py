@@ -81,6 +81,7 @@ VIEW_ELEVATION_DEGREES = 20.0
 GRID_AZIMUTHS = (0, 45, 135, 270)
 NEAREST_SAMPLES = 200
 RENDERED_ANEW = 8000
+ZOOM = 128  # pixels of a picture in a sheet
 
 
 @dataclass(frozen=True)
@@ -249,7 +250,7 @@ def paired_renders(
     store: SampleStore, plain: list[PicturePlan], changed: list[PicturePlan]
 ) -> dict[str, PairedPictures]:
     """The world's renders as they are, and as the decoder can draw them at best."""
-    renders = PairedPictures(render_plans(plain).images, render_plans(changed).images)
+    renders = PairedPictures(render_plans(plain, store.size).images, render_plans(changed, store.size).images)
     decoded = PairedPictures(store.through_autoencoder(renders.plain), store.through_autoencoder(renders.changed))
     return {"renders through the autoencoder": decoded, "renders": renders}
 
@@ -330,7 +331,7 @@ def view_reader_renders(store: SampleStore, shape: str) -> list[tuple[Images, np
         arrays, pairs = {}, frozenset((colour, shape) for colour in COLOUR_NAMES)
         for number, count in enumerate((VIEW_READER_LEARNS, VIEW_READER_TESTS)):
             variants = VIEW_READER_VARIANTS[number]
-            renders = render_pictures(count, 31 + number, variants=variants, shares=UNFLAWED, pairs=pairs)
+            renders = render_pictures(count, 31 + number, store.size, variants=variants, shares=UNFLAWED, pairs=pairs)
             arrays |= {
                 f"images{number}": store.through_autoencoder(renders.images),
                 f"azimuths{number}": renders.azimuths,
@@ -377,7 +378,7 @@ def measure_nearest(report: Report, store: SampleStore, classifier: WorldClassif
         samples.append(drawn[kept])
         labels += [" ".join(pairs[index]) for index in kept]
     drawn = np.concatenate(samples)[:NEAREST_SAMPLES]
-    fresh = render_pictures(NEAREST_SAMPLES, 8, variants=UNSEEN_VARIANTS, shares=UNFLAWED).images
+    fresh = render_pictures(NEAREST_SAMPLES, 8, store.size, variants=UNSEEN_VARIANTS, shares=UNFLAWED).images
     fresh = store.through_autoencoder(fresh)  # the decoder's softness brings a picture nearer to any other
     source, of_both = nearest_training_pictures(store, np.concatenate([drawn, fresh]), classifier)
     count = len(drawn)
@@ -403,7 +404,7 @@ def measure_nearest(report: Report, store: SampleStore, classifier: WorldClassif
     closest = np.argsort(of_both.pixels[:count])[:8]
     sheet = [picture for index in closest for picture in (drawn[index], of_both.pictures[index])]
     names = [name for index in closest for name in (labels[index], f"{of_both.pixels[index]:.3f} away")]
-    report.pictures["nearest"] = contact_sheet(to_tensor(np.stack(sheet)), names)
+    report.pictures["nearest"] = contact_sheet(to_tensor(np.stack(sheet)), names, zoom=ZOOM // store.size)
     report.lines += ["", "The eight closest pairs, each sample to the left of its training picture:", "", "{nearest}"]
 
 
@@ -436,7 +437,9 @@ def training_pictures(store: SampleStore) -> tuple[str, int, Iterator[Images]]:
         return f"all {record['count']} pictures of its last training ({said})", record["count"], parts
     count = min(RENDERED_ANEW, record["count"])
     parts = (
-        render_pictures(min(500, count - first), record["seed"], first=first, variants=tuple(record["variants"])).images
+        render_pictures(
+            min(500, count - first), record["seed"], record["size"], first=first, variants=tuple(record["variants"])
+        ).images
         for first in range(0, count, 500)
     )
     what = f"the first {count} of the {record['count']} pictures of its last training ({said}), rendered anew"
@@ -493,7 +496,7 @@ def draw_grid(report: Report, store: SampleStore) -> None:
         pictures.append(store.draw(prompts, seed=5))
         words = [FINE_AZIMUTH_WORDS[azimuth // 45].removesuffix(" view") for azimuth in GRID_AZIMUTHS]
         labels += [f"{shape} {word}" for word in words]
-    report.pictures["samples"] = contact_sheet(to_tensor(np.concatenate(pictures)), labels)
+    report.pictures["samples"] = contact_sheet(to_tensor(np.concatenate(pictures)), labels, zoom=ZOOM // store.size)
     report.lines += ["", "## Samples with fine view words", "", "{samples}"]
 
 

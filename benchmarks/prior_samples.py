@@ -21,6 +21,7 @@ from backend import machine
 from backend.diffusion import EMBEDDED_FOLDER
 from backend.durable_files import write_whole_file
 from backend.evaluation.classifier import WorldClassifier
+from tools.embedded_training.architecture import PIXELS_PER_LATENT
 from tools.embedded_training.samples import Networks, draw
 
 WORK = Path(__file__).parent / ".work" / "prior"
@@ -41,6 +42,11 @@ class SampleStore:
         self.prior, self.fingerprint = prior, fingerprint
         self.folder = WORK / fingerprint[:16]
         self.networks = load_networks(prior)
+
+    @property
+    def size(self) -> int:
+        """Height and width of the samples in pixels."""
+        return self.networks.denoiser.config.sample_size * PIXELS_PER_LATENT
 
     def draw(self, prompts: list[str], seed: int) -> Images:
         """One sample per prompt. Batches of one length and one seed start from the same noise, place by place."""

@@ -59,7 +59,7 @@ def eighths_apart(one: Int[np.ndarray, "pictures"], other: Int[np.ndarray, "pict
 @torch.no_grad()
 def _maps(classifier: WorldClassifier, images: Images) -> Float[np.ndarray, "pictures numbers"]:
     """The last maps before the average over places, which would hide on which side a handle is."""
-    parts = [classifier.layers(part * 2 - 1).flatten(1) for part in to_tensor(images).split(128)]
+    parts = [classifier.maps(part).flatten(1) for part in to_tensor(images).split(128)]
     return torch.cat(parts).numpy().astype(np.float64)
 
 

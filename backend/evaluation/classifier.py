@@ -13,12 +13,15 @@ import torch
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from backend.diffusion import EMBEDDED_FOLDER
 from backend.errors import MissingModel
 
 CLASSIFIER_FOLDER = EMBEDDED_FOLDER / "classifier"
 FEATURES = 32
+CLASSIFIER_PIXELS = 64
+"""Height and width of the pictures that the classifier was trained on."""
 
 
 class WorldClassifier(nn.Module):
@@ -49,9 +52,17 @@ class WorldClassifier(nn.Module):
         self.shape_head = nn.Linear(FEATURES, len(shapes))
         self.colour_head = nn.Linear(FEATURES, len(colours))
 
+    def maps(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch channels map_height map_width"]:
+        """The last maps before they are pooled, of pictures in [0, 1]; larger ones are averaged down first."""
+        if max(images.shape[-2:]) > CLASSIFIER_PIXELS:
+            images = functional.interpolate(images, (CLASSIFIER_PIXELS, CLASSIFIER_PIXELS), mode="area")
+        return self.layers(images * 2 - 1)
+
     def features(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 32"]:
-        """Features of pictures in [0, 1]; any size, 64 pixels is what it was trained on."""
-        maps = self.layers(images * 2 - 1)
+        """Features of pictures in [0, 1] of any size."""
+        maps = self.maps(images)
         return self.to_features(torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1))
 
     def forward(

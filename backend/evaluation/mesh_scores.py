@@ -14,7 +14,7 @@ from torch import Tensor
 
 from backend.cameras import CameraBatch, turntable_cameras
 from backend.errors import BadInput
-from backend.evaluation.classifier import WorldClassifier
+from backend.evaluation.classifier import CLASSIFIER_PIXELS, WorldClassifier
 from backend.geometry.components import face_components
 from backend.geometry.decimate import is_closed
 from backend.geometry.triangle_mesh import TriangleMesh
@@ -24,8 +24,6 @@ from backend.render.renderer import Appearance, RenderedViews, render_views
 from backend.render.shading import headlight
 
 VIEW_COUNT = 8
-CLASSIFIER_PIXELS = 64
-"""Height and width of the pictures that the classifier was trained on."""
 BACKGROUND = (0.55, 0.55, 0.55)
 _OVERLAP_TEXELS = 1024
 

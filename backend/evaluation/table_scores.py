@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from torch.nn import functional
 
 from backend.errors import BadInput
 from backend.evaluation.classifier import WorldClassifier
@@ -25,8 +24,6 @@ from backend.pictures import read_picture, to_bytes
 Images = UInt8[np.ndarray, "pictures height width 3"]
 FeatureExtractor = Callable[[Images], Float[np.ndarray, "pictures features"]]
 
-CLASSIFIER_PIXELS = 64
-"""What the classifier was trained on; larger pictures are averaged down to it."""
 RESAMPLES = 1000
 SATURATION = "saturation"
 SHAPE_RIGHT, COLOUR_RIGHT = "shape right", "colour right"
@@ -82,12 +79,12 @@ class Judge:
     @torch.no_grad()
     def features(self, images: Images) -> Float[np.ndarray, "pictures features"]:
         """What the classifier's last layer but one says of pictures."""
-        parts = [self.classifier.features(part) for part in _as_the_classifier_likes(images).split(64)]
+        parts = [self.classifier.features(part) for part in _to_tensor(images).split(64)]
         return torch.cat(parts).numpy().astype(np.float64)
 
     @torch.no_grad()
     def _names(self, pictures: PictureSet, resampling: Resampling) -> dict[str, Measure]:
-        logits = [self.classifier(part) for part in _as_the_classifier_likes(pictures.images).split(64)]
+        logits = [self.classifier(part) for part in _to_tensor(pictures.images).split(64)]
         seen = [torch.cat(heads).argmax(1).numpy() for heads in zip(*logits, strict=True)]
         measures = {}
         for name, words, found in zip(
@@ -143,8 +140,5 @@ def _pictures_of(folder: Path, prompt: str, seeds: int) -> list[Path]:
     return paths
 
 
-def _as_the_classifier_likes(images: Images) -> torch.Tensor:
-    pictures = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255  # [pictures, 3, height, width]
-    if pictures.shape[-1] == CLASSIFIER_PIXELS:
-        return pictures
-    return functional.interpolate(pictures, (CLASSIFIER_PIXELS, CLASSIFIER_PIXELS), mode="area")
+def _to_tensor(images: Images) -> torch.Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255  # [pictures, 3, height, width]

@@ -8,7 +8,6 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image, ImageDraw
 from torch import Tensor
-from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from backend.diffusion.prompts import with_article
@@ -84,8 +83,7 @@ def judge_samples(
         prompts = [with_article(f"{colour} {shape}") for colour, shape in part]
         with torch.no_grad():
             pictures = draw(networks, prompts, seed=seed + start, size=size)
-            # The classifier learnt pictures of 64 pixels.
-            shapes, colours = classifier(functional.interpolate(pictures, 64, mode="area"))
+            shapes, colours = classifier(pictures)
         for (colour, shape), shape_id, colour_id in zip(part, shapes.argmax(1), colours.argmax(1), strict=True):
             right.append((classifier.shapes[shape_id] == shape, classifier.colours[colour_id] == colour))
 
