@@ -45,7 +45,7 @@ def jobs(server: ServerOption = DEFAULT_SERVER, key: KeyOption = None, as_json: 
 
 
 def status(server: ServerOption = DEFAULT_SERVER, key: KeyOption = None, as_json: ClientJsonOption = False) -> None:
-    """Shows what the server has and does: device, memory, models, jobs by state, steps a second, the connection."""
+    """Shows what the server has and does: device, memory, models, clients, jobs by state, steps a second."""
     from backend.commands.job_table import run_status_command
     from backend.commands.server_connection import ServerOptions
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from backend.errors import OutputNotWritable
+
 
 def write_whole_file(path: Path, content: bytes) -> None:
     """Writes beside the file, waits until it is on the disk, and renames. An earlier file stays until then.
@@ -22,6 +24,19 @@ def write_whole_file(path: Path, content: bytes) -> None:
     except OSError:
         partial.unlink(missing_ok=True)
         raise
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """Writes a file that a user has asked for, whole; its folder is made if need be.
+
+    Raises:
+        OutputNotWritable: No permission, no space, or no such place.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole_file(path, content)
+    except OSError as error:
+        raise OutputNotWritable(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def sync_folder(folder: Path) -> None:

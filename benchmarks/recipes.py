@@ -77,7 +77,7 @@ def _short(value: Any) -> str:
 
 GROUPS: dict[str, list[Variant]] = {
     "view words": one("distillation.view_wording", "none", "coarse", "fine"),
-    "guidance": one("distillation.guidance_scale", 4.0, 7.0, 10.0, 20.0),
+    "guidance": one("distillation.guidance_scale", 3.0, 5.0, 10.0, 20.0),
     "timesteps, highest": one(
         "distillation.highest_noise", LinearRamp(0.98, 0.98), LinearRamp(0.98, 0.6, 0.5, 1.0), LinearRamp(0.8, 0.8)
     ),
@@ -97,6 +97,7 @@ GROUPS: dict[str, list[Variant]] = {
     ],
     "Perp-Neg": one("distillation.perp_neg_weight", 0.0, -0.5, -1.5),
     "views": one("views.views", 4, 8, 12),
+    "pixels of the views": one("views.resolutions", ((0.0, 64),), ((0.0, 64), (0.5, 128)), ((0.0, 128),)),
     "supersampling": one("views.supersample", 1, 2),
     "background": one("views.background", "mixed", "plain", "white"),
     "silhouettes first": one("views.textureless_until", 0.0, 0.2, 0.4),

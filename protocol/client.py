@@ -38,21 +38,28 @@ from .errors import (
 from .inbox import ConnectionChanged, Event, Inbox, LiveMeshes, WatchRefused
 from .messages import (
     FINAL_STATUSES,
+    CancelJob,
     Channel,
     ClientHello,
     Credit,
+    DeleteJob,
     FetchResult,
     Heartbeat,
     JobState,
     MeshSnapshot,
     Message,
+    PauseJob,
     Preview,
     Refused,
+    ResumeJob,
     ServerHello,
+    UpdateJob,
     WatchJob,
 )
 
-CAPABILITIES = ("zlib", "uint16")
+CAPABILITIES = ("zlib", "uint16", "clients")
+ORDERS = (PauseJob, ResumeJob, CancelJob, DeleteJob, UpdateJob)
+"""What changes a job. Its sender counts on it, so that it waits for a lost connection longer than other requests."""
 _MOST_RECEIVED_AT_ONCE = 64
 _CLOSING_MILLISECONDS = 250
 """How long the last messages may take to leave. Without a bound, closing Blender would wait for a dead server."""
@@ -78,6 +85,9 @@ class Timing:
     first_retry: float = 0.25
     """The pause after the connection was lost; doubles every time, up to the longest."""
     longest_retry: float = 8.0
+    kept_orders: float = 600.0
+    """An order that was given while the connection is lost, or was not answered before that, is kept for so long to be
+    sent when there is a connection again; its own time to be answered begins then."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,9 @@ class _Request:
     message: Message
     deadline: float
     answer: Future[Any]
+    seconds: float
+    """From asking, or from a new connection on, to the deadline."""
+    asked_at: float
     watches: str = ""
     """The job, if the client itself asked for it after a reconnect."""
 
@@ -154,7 +167,7 @@ class Client:
         self._unsent: list[_Request] = []
         self._unanswered: dict[int, _Request] = {}
         self._watches: dict[str, WatchJob] = {}
-        self._is_closing = False
+        self._is_closing = self._was_connected = False
         self._connection = ConnectionChanged("connecting", f"connecting to {address}")
         self._waker, self._wake_up_call = sockets.socketpair()
         self._waker.setblocking(False)
@@ -180,7 +193,8 @@ class Client:
         `RemoteProtocolError` (the answer was none).
 
         Args:
-            seconds: How long to go on trying.
+            seconds: How long to go on trying. One of `ORDERS` outlives a connection that is lost: see
+                `Timing.kept_orders`. Orders are sent in the order in which they were given, each once per connection.
 
         Raises:
             LocalProtocolError: The message is no request that a client makes.
@@ -243,8 +257,8 @@ class Client:
         if self._is_closing:
             raise ServerUnreachable("this client is closed; make a new one")
         answer: Future[Any] = Future()
-        deadline = time.monotonic() + seconds
-        self._unsent.append(_Request(next(self._numbers), message, deadline, answer, watches))
+        now = time.monotonic()
+        self._unsent.append(_Request(next(self._numbers), message, now + seconds, answer, seconds, now, watches))
         self._wake()
         return answer
 
@@ -307,16 +321,30 @@ class Client:
         with contextlib.suppress(BlockingIOError):
             self._wake_up_call.recv(4096)
 
+    def _deadline_of(self, request: _Request) -> float:
+        """When it is given up, as things are now."""
+        is_kept = self._was_connected and self._connection.state != "connected" and isinstance(request.message, ORDERS)
+        return max(request.deadline, request.asked_at + self._timing.kept_orders) if is_kept else request.deadline
+
+    def _renew_orders(self) -> None:
+        """There is a new connection: orders that were kept for it get their time to be answered. Called with the lock
+        held.
+        """
+        for each in self._unsent:
+            if isinstance(each.message, ORDERS):
+                each.deadline = max(each.deadline, time.monotonic() + each.seconds)
+
     def _seconds_to_deadline(self) -> float:
         with self._lock:
-            deadlines = [each.deadline for each in [*self._unsent, *self._unanswered.values()]]
+            deadlines = [self._deadline_of(each) for each in [*self._unsent, *self._unanswered.values()]]
         return max(0.0, min(deadlines, default=float("inf")) - time.monotonic())
 
     def _expire_requests(self) -> None:
         now = time.monotonic()
         with self._lock:
-            expired = [each for each in [*self._unsent, *self._unanswered.values()] if each.deadline <= now]
-            self._unsent = [each for each in self._unsent if each.deadline > now]
+            waiting = [*self._unsent, *self._unanswered.values()]
+            expired = [each for each in waiting if self._deadline_of(each) <= now]
+            self._unsent = [each for each in self._unsent if self._deadline_of(each) > now]
             for each in expired:
                 self._unanswered.pop(each.number, None)
         for each in expired:
@@ -504,6 +532,8 @@ class _Conversation:
             raise _ConnectionEnded("lost", f"the server at {self._client.address} was started anew; trying again")
         elif isinstance(message, Refused) and message.code == "wrong-version":
             raise _ConnectionEnded("refused", message.sentence)
+        elif isinstance(message, Refused) and not self._is_connected:  # only hello was said yet
+            raise _ConnectionEnded("refused", f"the server at {self._client.address} refuses: {message.sentence}")
         elif number is not None:
             self._hear_answer(message, number)
         elif isinstance(message, MeshSnapshot):
@@ -515,6 +545,9 @@ class _Conversation:
         client = self._client
         self._is_connected = True
         self._heartbeat = min(self._timing.heartbeat, server.heartbeat_seconds)
+        with client._lock:  # before the state changes: while it is another, they are kept
+            client._renew_orders()
+        client._was_connected = True
         client._change(ConnectionChanged("connected", f"connected to {client.address}: {server.device}", server))
         with client._lock:
             asked = {each.message.job for each in client._unsent if isinstance(each.message, WatchJob)}

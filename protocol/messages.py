@@ -158,7 +158,8 @@ class ClientHello(Message):
     software_version: Annotated[str, Text(1, 64)]
     """Of Sketchbridge on this side."""
     capabilities: Annotated[tuple[Annotated[str, Text(1, 32, "[a-z0-9-]+")], ...], Many(0, 32)] = ()
-    """Of zlib and uint16, those that it can read. Unknown ones are ignored."""
+    """Of zlib and uint16, those that it can read; and clients, if it knows that field of ServerHello. Unknown ones are
+    ignored."""
 
 
 @record
@@ -371,6 +372,9 @@ class ServerHello(Message):
     """Of zlib and uint16, those that it can write. Unknown ones are ignored."""
     heartbeat_seconds: Annotated[float, Number(0.1, 60.0)] = 1.0
     """A client that says nothing for 10 of these may be forgotten."""
+    clients: Count = 0
+    """How many connections have said hello, this one included; 0 if not known. Only for clients with this capability:
+    older ones know no such field."""
 
 
 @record

@@ -34,7 +34,7 @@ class ServerProcess:
             self.address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
         self.state = folder / "state"
         self.clock = folder / "clock-offset"
-        self._environment = os.environ | {
+        self.environment = os.environ | {
             "PYTHONPATH": os.pathsep.join([str(DISTURBANCES), str(REPOSITORY)]),
             "DISTURBANCE_CLOCK": str(self.clock),
             "OMP_NUM_THREADS": "1",
@@ -49,7 +49,7 @@ class ServerProcess:
         """Returns when clients can connect."""
         command = [sys.executable, "-m", "backend", "serve", "--listen", self.address, "--state", str(self.state)]
         self.process = subprocess.Popen(
-            [*command, "--json", *self._options], cwd=self.folder, env=self._environment, stdout=subprocess.PIPE,
+            [*command, "--json", *self._options], cwd=self.folder, env=self.environment, stdout=subprocess.PIPE,
             text=True,
         )  # fmt: skip
         line = self.process.stdout.readline()

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from backend.commands.client_output import ClientOutput
-from backend.commands.exit_codes import EXIT_DONE
+from backend.commands.exit_codes import EXIT_BAD_INPUT, EXIT_DONE
 from backend.commands.server_connection import ServerOptions, answer_of, find_job, find_jobs, run_client_command
 from backend.errors import BadInput
 from backend.geometry.mesh_input import UpAxis
 from protocol.client import Client
+from protocol.errors import RequestRefused
 from protocol.geometry import InputMesh
 from protocol.messages import CancelJob, DeleteJob, JobState, Message, PauseJob, ResumeJob, UpdateJob
 
@@ -88,12 +89,19 @@ def _edited_mesh(path: Path, up: UpAxis, output: ClientOutput) -> InputMesh:
 def _run_for_each(
     options: ServerOptions, jobs: list[str], message_for: Callable[[str], Message], output: ClientOutput | None
 ) -> int:
-    """All jobs are found before the first is changed: a wrong id changes nothing."""
+    """All jobs are found before the first is changed: a wrong id changes nothing. What the server refuses of one job is
+    told, and the others are changed all the same.
+    """
 
     def work(client: Client, output: ClientOutput) -> int:
+        code = EXIT_DONE
         for state in find_jobs(client, jobs, output):
-            _show(answer_of(client, message_for(state.job), output), output)
-        return EXIT_DONE
+            try:
+                _show(answer_of(client, message_for(state.job), output), output)
+            except RequestRefused as refusal:
+                code = EXIT_BAD_INPUT
+                output.error(RequestRefused(refusal.code, f"{state.job}: {refusal}"), code)
+        return code
 
     return run_client_command(options, work, output)
 

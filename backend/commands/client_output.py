@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import sys
 from typing import IO, Any, cast
 
@@ -12,6 +11,7 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 
 from backend.commands.displays import print_error
+from backend.commands.json_values import json_value
 from backend.errors import SketchbridgeError
 from protocol.errors import ProtocolError
 
@@ -58,14 +58,3 @@ class ClientOutput:
         message = str(error) or type(error).__name__
         self.object(event="error", message=message, exit_code=exit_code)
         print_error(self.console, error)
-
-
-def json_value(value: Any) -> Any:
-    """What JSON can say of a value: tuples become lists, paths text, and what is no finite number null."""
-    if isinstance(value, dict):
-        return {name: json_value(each) for name, each in value.items()}
-    if isinstance(value, tuple | list):
-        return [json_value(each) for each in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, bool | int | str) else str(value)

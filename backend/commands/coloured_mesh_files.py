@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from backend.durable_files import write_whole_file
-from backend.errors import BadInput, OutputNotWritable
+from backend.durable_files import write_output
+from backend.errors import BadInput
 from backend.geometry.mesh_input import Placement, UpAxis
 
 BLENDER_AXES = Placement(centre=(0.0, 0.0, 0.0), scale=1.0, up="z")
@@ -50,11 +50,7 @@ def write_coloured_mesh(
     if colours is not None:
         mesh.visual.vertex_colors = _linear(colours) if suffix == ".glb" else colours
     content = mesh.export(file_type=suffix[1:])
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole_file(path, content.encode() if isinstance(content, str) else content)
-    except OSError as error:
-        raise OutputNotWritable(f"{path} cannot be written: {error.strerror or error}") from error
+    write_output(path, content.encode() if isinstance(content, str) else content)
 
 
 def _linear(colours: np.ndarray) -> np.ndarray:

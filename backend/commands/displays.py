@@ -24,6 +24,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from backend.commands.json_values import json_value
 from backend.errors import SketchbridgeError
 from backend.readable import readable_pace, readable_seconds
 
@@ -283,7 +284,7 @@ class JsonLinesDisplay:
         print_error(Console(stderr=True, highlight=False), error)
 
     def _emit(self, event: str, **fields: Any) -> None:
-        line = json.dumps({"event": event, **{name: _json_value(value) for name, value in fields.items()}})
+        line = json.dumps({"event": event, **json_value(fields)})
         try:
             print(line, file=self._stream or sys.stdout, flush=True)
         except BrokenPipeError:
@@ -328,16 +329,6 @@ def print_error(console: Console, error: BaseException) -> None:
             "This is a bug in sketchbridge; the lines above tell its developers where",
             soft_wrap=True,
         )
-
-
-def _json_value(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, tuple):
-        return [_json_value(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None  # JSON has no NaN
-    return value
 
 
 def _plain_progress(progress: JobProgress) -> str:

@@ -15,8 +15,8 @@ from backend.commands.server_connection import (
 )
 from backend.commands.watch_display import watch_display
 from backend.commands.watch_job import WatchWishes, watch_to_the_end
-from backend.durable_files import write_whole_file
-from backend.errors import BadInput, OutputNotWritable
+from backend.durable_files import write_output
+from backend.errors import BadInput
 from backend.geometry.mesh_input import UpAxis
 from backend.readable import readable_seconds
 from protocol.client import Client
@@ -154,11 +154,7 @@ def _write_picture(finished: Finished, path: Path) -> None:
     content = pictures.get("picture")
     if content is None:
         raise BadInput(f"the server sent no picture, only {', '.join(pictures) or 'nothing'}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole_file(path, content if path.suffix.lower() == ".png" else _in_format_of(path, content))
-    except OSError as error:
-        raise OutputNotWritable(f"{path} cannot be written: {error.strerror or error}") from error
+    write_output(path, content if path.suffix.lower() == ".png" else _in_format_of(path, content))
 
 
 def _in_format_of(path: Path, png: bytes) -> bytes:

@@ -120,6 +120,9 @@ def _status_table(
     milliseconds = connection["round_trip_seconds"] * 1000
     table.add_row("server", f"{escape(connection['address'])}, Sketchbridge {escape(server.software_version)}")
     table.add_row("connection", f"{kind}, {milliseconds:.1f} ms there and back")
+    if server.clients:  # an older server does not say
+        others = "this one alone" if server.clients == 1 else f"{server.clients} connected, this one included"
+        table.add_row("clients", others)
     table.add_row("device", escape(f"{server.device}{memory}{in_use}"))
     table.add_row("tasks", ", ".join(server.tasks))
     table.add_row("priors", escape(", ".join(each.name for each in server.priors)) or "none")

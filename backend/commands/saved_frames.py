@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from backend.commands.coloured_mesh_files import write_coloured_mesh
-from backend.durable_files import write_whole_file
+from backend.durable_files import write_output
 from backend.errors import OutputNotWritable
 from protocol.messages import MeshSnapshot, Preview
 
@@ -52,8 +52,5 @@ class SavedFrames:
         """
         number = self._views.setdefault(preview.view, len(self._views) + 1)
         path = self.folder / f"step-{preview.step:06d}-view-{number}.png"
-        try:
-            write_whole_file(path, preview.picture)
-        except OSError as error:
-            raise OutputNotWritable(f"{path} cannot be written: {error.strerror or error}") from error
+        write_output(path, preview.picture)
         return path

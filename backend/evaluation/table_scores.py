@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -72,9 +73,12 @@ class Judge:
 
     def distances(self, pictures: PictureSet, resampling: Resampling) -> dict[str, Measure]:
         """Of the features of the classifier; both sets drawn again together, prompt by prompt."""
-        ours, theirs = (self.features(each.images) for each in (pictures, self.reference))
         # `scores` has seen to it that both are of the same prompts, so that they have the same groups.
-        return distances_between(ours, theirs, resampling, pictures.groups)
+        return distances_between(self.features(pictures.images), self._reference_features, resampling, pictures.groups)
+
+    @cached_property
+    def _reference_features(self) -> Float[np.ndarray, "pictures features"]:
+        return self.features(self.reference.images)
 
     @torch.no_grad()
     def features(self, images: Images) -> Float[np.ndarray, "pictures features"]:

@@ -10,6 +10,7 @@ import ipaddress
 import json
 import os
 import re
+import stat
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -133,7 +134,8 @@ class AllowList:
             complain: Told when the file was changed to something that cannot be read; the list stays as it was then.
 
         Raises:
-            BadInput: The file cannot be read, or a line is wrong; the message names it.
+            BadInput: The file cannot be read, others can write it or its folder, or a line is wrong; the message says
+                which.
         """
         self._path, self._complain = path, complain
         self._stamp = _stamp_of(path)
@@ -239,6 +241,8 @@ def is_loopback(address: str) -> bool:
 def _read_allow_file(path: Path) -> list[tuple[str, str]]:
     try:
         with path.open("rb") as file:
+            _refuse_if_others_can_write(path, os.fstat(file.fileno()))
+            _refuse_if_others_can_write(path.parent, path.parent.stat())
             text = file.read(_MOST_FILE_BYTES).decode()
     except FileNotFoundError:
         return []
@@ -261,6 +265,18 @@ def _read_allow_file(path: Path) -> list[tuple[str, str]]:
     return found
 
 
+def _refuse_if_others_can_write(path: Path, found: os.stat_result) -> None:
+    """Whoever can write the list, or put another in its place, can let themselves in. In a folder with the sticky bit
+    nobody can replace what is another's.
+    """
+    is_sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
+    if os.name != "nt" and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not is_sticky:
+        raise BadInput(
+            f"others can write {path} (mode {stat.S_IMODE(found.st_mode):04o}), and so let clients in; "
+            f"take that away with: chmod go-w {path}"
+        )
+
+
 def _write_private_file(path: Path, content: bytes, is_new: bool) -> None:
     """Writes with mode 0600 from the first byte on. A new file is never put in the place of another."""
     partial = path if is_new else path.with_name(f"{path.name}.{os.getpid()}.partial")
@@ -277,12 +293,12 @@ def _write_private_file(path: Path, content: bytes, is_new: bool) -> None:
         raise
 
 
-def _stamp_of(path: Path) -> tuple[int, int, int] | None:
+def _stamp_of(path: Path) -> tuple[int, int, int, int] | None:
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode
 
 
 def _decodes(key: str) -> bool:

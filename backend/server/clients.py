@@ -24,6 +24,32 @@ which can be heard only at its end; if its machine is gone, ZeroMQ notices that 
 
 
 @dataclass
+class Allowance:
+    """What a client may still do: one of a key, for all its connections together. Without keys all are one owner, so
+    that every connection has its own.
+    """
+
+    limits: ClientLimits
+    pending_requests: int = 0
+    """Read or handed on and not answered yet."""
+    pending_results: int = 0
+    pending_bytes: int = 0
+    """Of messages that are being read."""
+    clients: list[Client] = field(default_factory=list)
+    """The connections that share it."""
+
+    @property
+    def results_on_their_way(self) -> int:
+        """Asked for, or made and not sent yet."""
+        return self.pending_results + sum(each.outbox.large_answers for each in self.clients)
+
+    @property
+    def watches(self) -> int:
+        """Jobs that are watched, once for each connection that does."""
+        return sum(len(each.outbox.watched_jobs) for each in self.clients)
+
+
+@dataclass(eq=False)
 class Client:
     """One connection."""
 
@@ -31,15 +57,11 @@ class Client:
     owner: str
     name: str
     """For the log: how the list of allowed clients calls it, or its address."""
-    limits: ClientLimits
+    allowance: Allowance
     heard_at: float
     hello: ClientHello | None = None
     said_at: float = 0.0
     outbox: Outbox = field(default_factory=Outbox)
-    pending_requests: int = 0
-    pending_results: int = 0
-    pending_bytes: int = 0
-    """Of messages that are being read."""
     is_gone: bool = False
 
 
@@ -72,7 +94,7 @@ class Clients:
     ) -> None:
         """
         Args:
-            requests_per_second: That each may make.
+            requests_per_second: That each client may make.
             order: Sends an order to a worker.
             make_elsewhere: Makes a snapshot in another thread and calls a function in this one then.
             allow_list: Of a server with keys.
@@ -82,6 +104,8 @@ class Clients:
         self._allow_list, self._clock = allow_list, clock
         self._rates = ClientRates(requests_per_second, bytes_per_second=settings.bytes_per_second)
         self._clients: dict[bytes, Client] = {}
+        self._allowances: dict[str, Allowance] = {}
+        """By owner, of a server with keys. They outlive connections: a new one is no new start."""
         self._due: dict[bytes, float] = {}
         self._stranger_refusals = Bucket(20.0, 40.0, clock())
         self.counters = Counters()
@@ -121,15 +145,29 @@ class Clients:
             self._refuse_stranger(arrived, "too-many", sentence)
             return None
         now = self._clock()
-        client = Client(arrived.identity, arrived.owner, name, ClientLimits(self._rates, now), now)
+        allowance = self._allowance_of(arrived.owner, now)
+        if len(allowance.clients) >= self._settings.connections_per_key:
+            sentence = f"this key has {len(allowance.clients)} connections already; close one of them"
+            self._refuse_stranger(arrived, "too-many", sentence)
+            return None
+        client = Client(arrived.identity, arrived.owner, name, allowance, now)
+        allowance.clients.append(client)
         self._clients[arrived.identity] = client
         return client
+
+    def _allowance_of(self, owner: str, now: float) -> Allowance:
+        if self._allow_list is None:
+            return Allowance(ClientLimits(self._rates, now))
+        if owner not in self._allowances:
+            self._allowances[owner] = Allowance(ClientLimits(self._rates, now))
+        return self._allowances[owner]
 
     def forget(self, client: Client, why: str) -> None:
         """Ends its watches and drops what it was to be sent. If it says something again, it must say hello first."""
         if client.is_gone:
             return
         client.is_gone = True
+        client.allowance.clients.remove(client)
         self._clients.pop(client.identity, None)
         self._due.pop(client.identity, None)
         for job in client.outbox.watched_jobs:
@@ -151,6 +189,8 @@ class Clients:
         now = self._clock()
         if self._allow_list is not None and self._allow_list.refresh():
             self._log.write("allow-list-changed", clients=len(self._allow_list))
+            for owner in [each for each in self._allowances if self._allow_list.name_of(each) is None]:
+                del self._allowances[owner]
         for client in list(self._clients.values()):
             count = SILENT_HEARTBEATS if client.hello is None else SILENT_HEARTBEATS_AFTER_HELLO
             if now - client.heard_at > count * self._settings.heartbeat_seconds:
@@ -192,7 +232,7 @@ class Clients:
         self._log.refusal(client.name, f"{code} {path}".strip(), owner=client.owner, sentence=logged[:500])
         if client.is_gone:
             return
-        if client.limits.may_be_refused(self._clock()):
+        if client.allowance.limits.may_be_refused(self._clock()):
             self.say(client, _refused(code, sentence, path, right), number)
         else:
             self.counters.unanswered_refusals += 1

@@ -17,10 +17,10 @@ from typing import Any
 
 from backend.errors import BadInput
 from protocol.errors import LocalProtocolError, shortened
-from protocol.fields import Choice, Flag, Kind, Many, Number, Text, Whole
+from protocol.fields import Flag, Kind, Many, Number, Text, Whole, kinds_of
 from protocol.settings import Limits, Prior
 
-EMBEDDED_PRIOR = Prior(name="embedded", title="the embedded prior: 18 classes of simple shapes", resolution=64)
+EMBEDDED_PRIOR = Prior(name="embedded", title="the embedded prior: 18 classes of simple shapes", resolution=128)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DEVICE = Text(3, 20, "cpu|cuda:[0-9]{1,3}")
 _PLACE = Text(1, 4096)
@@ -58,6 +58,8 @@ class Housekeeping:
     """After this, a worker without a job ends and gives its memory back."""
     clients: int = 256
     """At most so many are connected."""
+    connections_per_key: int = 32
+    """At most so many of them have the same key. They share one allowance; each costs the server some memory."""
     bytes_per_second: float = 128.0 * 2**20
     """That one client may send, on average."""
     memory_bytes: int = 2 * 2**30
@@ -85,11 +87,8 @@ class ServerConfig:
         return {each.offered.name: each.model for each in self.priors}
 
 
-_PRIOR_KINDS: dict[str, Kind] = {
-    "model": _PLACE,
-    "title": Text(0, 200),
-    "resolution": Whole(8, 4096),
-    "tasks": Many(0, 4, Choice(("text", "texture", "sketch", "image"))),
+_PRIOR_KINDS: dict[str, Kind] = {"model": _PLACE} | {
+    name: kind for name, kind in kinds_of(Prior).items() if name != "name"
 }
 _QUOTA_KINDS: dict[str, Kind] = {"result_bytes": Whole(10**6, 2**60), "result_days": Number(0.01, 1e5)}
 _SERVER_KINDS: dict[str, Kind] = {
@@ -97,6 +96,7 @@ _SERVER_KINDS: dict[str, Kind] = {
     "checkpoint_seconds": Number(0.1, 86_400.0),
     "idle_seconds": Number(1.0, 1e9),
     "clients": Whole(1, 10_000),
+    "connections_per_key": Whole(1, 10_000),
     "bytes_per_second": Number(2**16, 1e12),
     "memory_bytes": Whole(2**24, 2**50),
 }

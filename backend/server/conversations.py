@@ -37,7 +37,7 @@ BYTES_READ_AT_ONCE = 2**16
 """Larger headers, and all messages with arrays, are read and checked by another thread: this one has others to serve.
 A compressed array may be a thousand times as large as its frame."""
 MOST_PENDING_REQUESTS = 64
-"""Of one client, read or handed on and not answered yet."""
+"""Of one client, read or handed on and not answered yet; a client is as `Allowance` has it."""
 MOST_PENDING_RESULTS = 4
 """Of one client: results may be large."""
 
@@ -90,7 +90,7 @@ class Conversations:
         if client is None:
             return
         client.heard_at = now
-        if reason := client.limits.refuse_message(arrived.size, now):
+        if reason := client.allowance.limits.refuse_message(arrived.size, now):
             self._clients.refuse(client, _request_of(arrived), "too-many", f"this client sends {reason}")
         elif arrived.size > self._hello.limits.message_bytes:
             self._refuse_too_large(client, arrived)
@@ -119,11 +119,11 @@ class Conversations:
     def _read_later(self, client: Client, arrived: Arrived) -> None:
         if client.hello is None:
             self._clients.refuse(client, _request_of(arrived), "no-hello", _NO_HELLO)
-        elif self._is_too_much(client, arrived.size) or client.pending_requests >= MOST_PENDING_REQUESTS:
+        elif self._is_too_much(client, arrived.size) or client.allowance.pending_requests >= MOST_PENDING_REQUESTS:
             self._clients.refuse(client, _request_of(arrived), "too-many", _TOO_MUCH)
         else:
             self._hold(client, arrived.size)
-            client.pending_requests += 1
+            client.allowance.pending_requests += 1
 
             def read() -> Callable[[], None]:
                 result, seconds = self._read(arrived)
@@ -141,7 +141,7 @@ class Conversations:
             came: Bytes of its frames, held so far.
             size: Bytes of its arrays.
         """
-        client.pending_requests -= 1
+        client.allowance.pending_requests -= 1
         self._hold(client, -came)
         if isinstance(result, Received) and self._is_too_much(client, size):
             self._clients.refuse(client, result.request, "too-many", _TOO_MUCH)
@@ -150,16 +150,17 @@ class Conversations:
 
     def _is_too_much(self, client: Client, size: int) -> bool:
         """Whether so many bytes more are too many, of this client or of all. One message of a client is not."""
-        if client.pending_bytes and client.pending_bytes + size > 2 * self._hello.limits.message_bytes:
+        pending = client.allowance.pending_bytes
+        if pending and pending + size > 2 * self._hello.limits.message_bytes:
             return True
         return self.pending_bytes > 0 and self.pending_bytes + size > self._most_pending_bytes
 
     def _hold(self, client: Client, size: int) -> None:
-        client.pending_bytes += size
+        client.allowance.pending_bytes += size
         self._held_bytes += size
 
     def _take(self, client: Client, result: Received | RemoteProtocolError, seconds: float, size: int = 0) -> None:
-        client.limits.charge_work(seconds, self._clock())
+        client.allowance.limits.charge_work(seconds, self._clock())
         if client.is_gone:
             return
         if isinstance(result, Received):
@@ -185,10 +186,11 @@ class Conversations:
         elif self.is_shutting_down:
             sentence = "the server is shutting down; its jobs go on when it is started again"
             self._clients.refuse(client, number, "shutting-down", sentence)
-        elif reason := client.limits.refuse_request(self._clock()):
+        elif reason := client.allowance.limits.refuse_request(self._clock()):
             self._clients.refuse(client, number, "too-many", f"this client makes {reason}; wait a little")
-        elif client.pending_requests >= MOST_PENDING_REQUESTS:
-            sentence = f"{client.pending_requests} requests of this client are not answered yet; wait for the answers"
+        elif client.allowance.pending_requests >= MOST_PENDING_REQUESTS:
+            count = client.allowance.pending_requests
+            sentence = f"{count} requests of this client are not answered yet; wait for the answers"
             self._clients.refuse(client, number, "too-many", sentence)
         elif isinstance(message, WatchJob):
             self._answer_watch(client, message, number)
@@ -199,7 +201,10 @@ class Conversations:
         if client.hello is None:
             self._log("client-came", client=client.name, owner=client.owner, program=hello.program)
         client.hello = hello
-        self._clients.say(client, self._hello, number)
+        answer = self._hello
+        if "clients" in hello.capabilities:  # an older client would refuse the field
+            answer = dataclasses.replace(answer, clients=self._clients.count)
+        self._clients.say(client, answer, number)
 
     def _take_credit(self, client: Client, message: Credit) -> None:
         watch = client.outbox.watch_of(message.job)
@@ -212,8 +217,8 @@ class Conversations:
             self._clients.send_news(client)
 
     def _answer_request(self, client: Client, message: Message, number: int | None, size: int) -> None:
-        is_result = isinstance(message, FetchResult)
-        if is_result and client.pending_results + client.outbox.large_answers >= MOST_PENDING_RESULTS:
+        is_result, allowance = isinstance(message, FetchResult), client.allowance
+        if is_result and allowance.results_on_their_way >= MOST_PENDING_RESULTS:
             self._clients.refuse(
                 client, number, "too-many", f"{MOST_PENDING_RESULTS} results are on their way; take them first"
             )
@@ -221,14 +226,14 @@ class Conversations:
         if is_result and self.pending_bytes > self._most_pending_bytes:
             self._clients.refuse(client, number, "too-many", _TOO_MANY_RESULTS)
             return
-        client.pending_requests += 1
-        client.pending_results += is_result
+        allowance.pending_requests += 1
+        allowance.pending_results += is_result
         self._hold(client, size)
 
         def take(answer: Answer) -> None:
             self._hold(client, -size)
-            client.pending_requests -= 1
-            client.pending_results -= is_result
+            allowance.pending_requests -= 1
+            allowance.pending_results -= is_result
             if isinstance(answer, Refused):
                 self._clients.refuse(client, number, answer.code, answer.sentence, answer.path, answer.right)
             elif is_result and self.pending_bytes > self._most_pending_bytes:  # others were asked for meanwhile
@@ -254,10 +259,10 @@ class Conversations:
                     client, number, "bad-message", sentence, path=name, right="one that the hello has named"
                 )
                 return
-        client.pending_requests += 1
+        client.allowance.pending_requests += 1
 
         def take(state: JobState | None) -> None:
-            client.pending_requests -= 1
+            client.allowance.pending_requests -= 1
             if not client.is_gone:
                 self._begin_watch(client, message, number, state)
 
@@ -265,14 +270,14 @@ class Conversations:
 
     def _begin_watch(self, client: Client, message: WatchJob, number: int | None, state: JobState | None) -> None:
         now = self._clock()
-        most, watched = self._hello.limits.watches, client.outbox.watched_jobs
+        most = self._hello.limits.watches
         if state is None:
             self._clients.refuse(client, number, "unknown-job", f"there is no job {message.job} of this client")
             return
         if not message.channels or state.status in FINAL_STATUSES:
             client.outbox.unwatch(message.job)
             self._clients.jobs.unwatch(client.identity, message.job, now)
-        elif message.job not in watched and len(watched) >= most:
+        elif message.job not in client.outbox.watched_jobs and client.allowance.watches >= most:
             self._clients.refuse(
                 client, number, "too-many", f"a client can watch {most} jobs at a time; end a watch first"
             )

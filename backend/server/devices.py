@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -58,20 +59,37 @@ def _gpus() -> list[Device]:
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
-    query = [program, "--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits"]
+    query = [program, "--query-gpu=index,name,memory.total,uuid", "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=_SECONDS_TO_ANSWER, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return []
-    return gpus_from(answer.stdout) if answer.returncode == 0 else []
+    return gpus_from(answer.stdout, os.environ.get("CUDA_VISIBLE_DEVICES")) if answer.returncode == 0 else []
 
 
-def gpus_from(table: str) -> list[Device]:
-    """The GPUs in what nvidia-smi has printed: index, name and MiB, with commas between them."""
-    found = []
-    for line in table.splitlines():
-        parts = [part.strip() for part in line.split(",")]
-        if len(parts) == 3 and parts[0].isdigit():
-            memory = int(parts[2]) * 2**20 if parts[2].isdigit() else 0
-            found.append(Device(f"cuda:{parts[0]}", parts[1][:100], memory))
+def gpus_from(table: str, visible: str | None = None) -> list[Device]:
+    """The GPUs in what nvidia-smi has printed: index, name, MiB and UUID, with commas between them.
+
+    Args:
+        visible: CUDA_VISIBLE_DEVICES, which nvidia-smi does not heed: torch counts those named there from 0 on. None
+            for all.
+    """
+    rows = [parts for parts in ([part.strip() for part in line.split(",")] for line in table.splitlines())
+            if len(parts) == 4 and parts[0].isdigit()]  # fmt: skip
+    if visible is not None:
+        rows = _seen(rows, visible)
+    return [
+        Device(f"cuda:{number}", title[:100], int(mebibytes) * 2**20 if mebibytes.isdigit() else 0)
+        for number, (_, title, mebibytes, _) in enumerate(rows)
+    ]
+
+
+def _seen(rows: list[list[str]], visible: str) -> list[list[str]]:
+    """In the order of their naming, up to the first name that names none, as CUDA has it."""
+    found: list[list[str]] = []
+    for name in (each.strip() for each in visible.split(",")):
+        named = [row for row in rows if row[0] == name or (name.startswith("GPU-") and row[3].startswith(name))]
+        if not named:
+            break
+        found += named[:1]
     return found

@@ -19,13 +19,15 @@ _SECONDS_BETWEEN_TRIES = 1.0
 
 @runtime_checkable  # for the type checker of the tests
 class Listener(Protocol):
-    """Whoever tells clients, workers and the log. Called in the jobs' thread; must not wait, nor call back."""
+    """Whoever tells clients, workers and the log. Called in the jobs' thread; must not wait, nor call back. `log` may
+    be called in any thread.
+    """
 
-    def job_changed(self, owner: str, state: JobState) -> None:
+    def job_changed(self, state: JobState) -> None:
         """For the job's watchers."""
         ...
 
-    def job_failed(self, owner: str, failed: Failed) -> None:
+    def job_failed(self, failed: Failed) -> None:
         """For the job's watchers, after `job_changed`."""
         ...
 
@@ -196,10 +198,10 @@ class JobBook:
         self._make_order()
         untold, self._untold = self._untold, set()
         for job in sorted(untold, key=lambda job: self._records[job].number):
-            self._listener.job_changed(self._records[job].owner, self.state(job))
+            self._listener.job_changed(self.state(job))
         failures, self._untold_failures = self._untold_failures, []
         for job in failures:
-            self._listener.job_failed(self._records[job].owner, self._records[job].failure())
+            self._listener.job_failed(self._records[job].failure())
 
     # --- inside
 

@@ -11,7 +11,7 @@ from backend.errors import DamagedRun
 from backend.server.job_book import JobBook, Listener
 from backend.server.job_record import ACTIVE_STATUSES
 from backend.server.link import safe_sentence
-from backend.server.message_files import check_message_file, read_message
+from backend.server.message_files import check_message_file, read_fields
 from backend.server.store import JobStore
 from backend.server.worker_pool import WorkerPool
 from protocol.messages import FailureCode, Finished, Status
@@ -94,13 +94,13 @@ class JobEndings:
         if self._book[job].status not in ACTIVE_STATUSES or not self._store.result_file(job).exists():
             return False
         try:
-            message = read_message(self._store.result_file(job))
+            fields = read_fields(self._store.result_file(job), Finished)
         except DamagedRun:
             return False
-        if not isinstance(message, Finished) or message.job != job:
+        if fields["job"] != job:
             return False
-        self._book.note_step(job, message.step)
-        if message.is_partial:
+        self._book.note_step(job, fields["step"])
+        if fields.get("is_partial", False):
             self.end_cancelled(job, has_result=True)
         else:
             self.end(job, "finished", has_result=True)

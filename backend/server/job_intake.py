@@ -7,8 +7,8 @@ import sqlite3
 
 from backend.server.executors import Executor
 from backend.server.job_book import JobBook, Listener
-from backend.server.job_record import MOST_STEPS, JobRecord, JobsConfig
-from backend.server.message_files import write_message
+from backend.server.job_record import MOST_STEPS, MOST_STEPS_SUBMITTED, JobRecord, JobsConfig
+from backend.server.message_files import read_fields, write_message
 from backend.server.refusals import Refusal, check_submit, check_update
 from backend.server.store import JobStore
 from protocol.messages import SubmitJob, UpdateJob
@@ -31,6 +31,8 @@ class JobIntake:
     ) -> None:
         self._store, self._book, self._executor = store, book, executor
         self._limits, self._listener, self._config = limits, listener, config
+        self._planned: dict[str, int] = {}
+        """The steps of jobs that were given more, with all that they were given; read from disk once."""
 
     def submit(self, owner: str, message: SubmitJob) -> JobRecord:
         """Makes a job of a message whose key this owner has not used yet.
@@ -60,7 +62,12 @@ class JobIntake:
         check_update(message, self._limits, self._config)
         if record.updates >= self._config.most_updates:
             raise Refusal("too-many", f"The job was changed {record.updates} times, as often as may be.")
-        self._add_update(record, message, _steps_with(record, message.more_steps))
+        more = message.more_steps or 0
+        planned = self._check_more_steps(record, more) if more else None
+        total_steps = record.total_steps + more if record.total_steps else 0  # 0 until it is known
+        self._add_update(record, message, total_steps)
+        if planned is not None:
+            self._planned[record.job] = planned
         self._listener.log("job-updated", job=record.job, number=record.updates + 1)
 
     def _add(self, owner: str, message: SubmitJob) -> JobRecord:
@@ -98,18 +105,26 @@ class JobIntake:
             path.unlink(missing_ok=True)
             raise self._disk_refusal("change", error) from error
 
+    def _check_more_steps(self, record: JobRecord, more: int) -> int:
+        """The steps of the job with these and all that it was given before, taken by its worker or not.
+
+        A job whose steps the server is yet to choose counts with as many as it may be submitted with.
+
+        Raises:
+            Refusal: They would be too many.
+        """
+        if record.job not in self._planned:
+            settings = read_fields(self._store.submit_file(record.job), SubmitJob).get("settings", {})
+            updates = (self._store.update_file(record.job, number + 1) for number in range(record.updates))
+            given = sum(read_fields(each, UpdateJob).get("more_steps", 0) for each in updates)
+            self._planned[record.job] = settings.get("steps", MOST_STEPS_SUBMITTED) + given
+        left = MOST_STEPS - max(record.total_steps, self._planned[record.job])
+        if more > left:
+            sentence = f"With {more} more steps the job could have more than {MOST_STEPS} in all; {left} are left."
+            raise Refusal("bad-message", sentence, "more_steps", f"at most {left}" if left > 0 else "left out")
+        return self._planned[record.job] + more
+
     def _disk_refusal(self, what: str, error: Exception) -> Refusal:
         self._listener.log("disk-not-written", "error", lost=what, error=str(error))
         reason = getattr(error, "strerror", None) or str(error)
         return Refusal("internal", f"The {what} was not taken: the server's disk cannot be written ({reason}).")
-
-
-def _steps_with(record: JobRecord, more_steps: int | None) -> int:
-    """Of the job with these, if it is known yet how many it has."""
-    if more_steps is None or not record.total_steps:
-        return record.total_steps
-    total_steps = record.total_steps + more_steps
-    if total_steps > MOST_STEPS:
-        sentence = f"With {more_steps} more steps the job would have {total_steps}, too many."
-        raise Refusal("bad-message", sentence, "more_steps", f"at most {MOST_STEPS - record.total_steps}")
-    return total_steps

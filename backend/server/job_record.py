@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,8 @@ ACTIVE_STATUSES: tuple[Status, ...] = ("starting", "running", "finishing")
 """A worker has the job. One that is finishing may also wait for a worker in the queue."""
 MOST_STEPS = 2_000_000
 """Of a `StepNumber`."""
+MOST_STEPS_SUBMITTED = 1_000_000
+"""Of `Settings.steps`."""
 
 Wish = Literal["run", "pause", "keep"]
 """What the owner wants of a job that is not final: that it goes on, that it pauses, or that it ends with what is there.
@@ -124,10 +127,11 @@ class JobsConfig:
     """If the server itself did not get to look for longer than this (it was stopped, or its machine slept), the time
     limits of workers are extended by as much: their beats are still waiting to be read."""
 
-    quota_bytes: int | None = 50_000_000_000
-    """Of all ended jobs together; the oldest are deleted first. None for no limit."""
-    keep_days: float | None = 90.0
-    """How long an ended job is kept, in days of the server's running: a clock that is set wrong deletes nothing."""
+    quota_bytes: int | float = 50_000_000_000
+    """Of all ended jobs together; the oldest are deleted first. Infinite for no limit."""
+    keep_days: int | float = math.inf
+    """How long an ended job is kept, in days of the server's running: a clock that is set wrong deletes nothing.
+    Infinite for ever."""
     most_updates: int = 1000
     """Of one job."""
     tombstones: int = 10_000
@@ -137,14 +141,11 @@ class JobsConfig:
         for name in ("ready_seconds", "first_beat_seconds", "stop_seconds", "partial_seconds", "start_again_seconds"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be more than 0")
-        for name in ("checkpoint_seconds", "idle_seconds", "most_restarts", "most_updates", "tombstones"):
+        numbers = ("checkpoint_seconds", "idle_seconds", "most_restarts", "most_updates", "tombstones")
+        for name in (*numbers, "quota_bytes", "keep_days"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
         if not 0 <= self.most_restarts <= 1000:
             raise ValueError(f"most_restarts is {self.most_restarts}; it must be from 0 to 1000")
-        for name in ("quota_bytes", "keep_days"):
-            value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise ValueError(f"{name} is {value}; it must be 0 or more, or None")
         if not self.tasks:
             raise ValueError("tasks is empty; it must name at least one of text, texture, sketch, image")

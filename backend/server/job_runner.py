@@ -19,8 +19,8 @@ from backend.run_folder import RunFolder
 from backend.server.beats import Beats
 from backend.server.conversion import JobRequest, ServedTask
 from backend.server.failures import failure_of
-from backend.server.link import safe_sentence
-from backend.server.live_view import Demand, LiveView, progress_of
+from backend.server.link import Demand, safe_sentence
+from backend.server.live_view import LiveView, progress_of
 from backend.server.message_files import read_message, write_message
 from backend.server.steered_job import SteeredJob, UpdateJournal
 from backend.server.worker_config import WorkerConfig
@@ -252,7 +252,7 @@ class JobRun:
                 _log.warning("the order %s came while job %s runs", name, self._order.job)
 
     def _take_demand(self, order: dict[str, Any]) -> None:
-        self._demand = Demand(**{name: value for name, value in order.items() if name != "order"})
+        self._demand = Demand.of(order)
         if self._view is not None:
             self._view.set_demand(self._demand)
 

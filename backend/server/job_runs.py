@@ -22,10 +22,11 @@ from backend.server.link import ENDING_EVENTS, safe_sentence
 from backend.server.message_files import check_message_file
 from backend.server.refusals import Refusal
 from backend.server.store import JobStore
-from backend.server.worker_pool import Worker, WorkerPool
+from backend.server.worker_pool import Worker, WorkerPool, suits
 from protocol.messages import FailureCode
 
 PAUSES = "It pauses after its step."
+_WAITS_FOR_DEVICE = "It waits for a device"
 
 
 class JobRuns:
@@ -113,8 +114,8 @@ class JobRuns:
         if self._clock() < self._begin_again_at:
             return
         for job in self._book.queue():
-            if not self._pool.has_room():
-                return
+            if not self._has_device_for(job) or not self._pool.has_room():
+                continue
             worker = self._pool.worker_for(self._book[job].wants_device)
             if worker is None:
                 continue  # another job may want another device
@@ -127,6 +128,25 @@ class JobRuns:
             self._pool.reserve(worker, job)
             if worker.state == "idle":
                 self._order_run(worker, job)
+
+    def _has_device_for(self, job: str) -> bool:
+        """Whether the server has the device that the job wants. If it had one before it was started anew, and has none
+        now, the job waits and its owner is told why.
+        """
+        record, devices = self._book[job], self._pool.devices
+        is_there = any(suits(each, record.wants_device) for each in devices)
+        if is_there and record.sentence.startswith(_WAITS_FOR_DEVICE):
+            self._book.change(job, sentence=ENDS_WITH_WHAT_IS_THERE if record.wish == "keep" else "")
+        elif not is_there:
+            sentence = (
+                f"{_WAITS_FOR_DEVICE} {record.wants_device}: this server had one and now has "
+                f"{', '.join(devices)} only. It goes on when the server has one again; or cancel it and submit it for "
+                "the device auto."
+            )
+            if record.sentence != sentence:
+                self._listener.log("device-missing", "warning", job=job, device=record.wants_device)
+                self._book.change(job, sentence=sentence)
+        return is_there
 
     def _order_run(self, worker: Worker, job: str) -> None:
         record = self._book[job]
@@ -181,6 +201,8 @@ class JobRuns:
                 self._pool.note_ready(worker)
                 if worker.job is not None:
                     self._order_run(worker, worker.job)
+            else:
+                self._repeat_orders(worker)
             return
         job = event["job"]
         if job != worker.job:
@@ -189,6 +211,27 @@ class JobRuns:
             self._on_detached(worker, job, event)
         else:
             self._on_own_event(worker, job, name, event)
+
+    def _repeat_orders(self, worker: Worker) -> None:
+        """The worker's connection was lost and is there again. Each of these may come twice without harm."""
+        self._listener.log("worker-connected-again", worker=worker.worker_id, job=worker.job)
+        if worker.state == "stopping":
+            self._pool.send(worker, "stop")
+        elif worker.state == "busy" and worker.job is not None:
+            self._repeat_wishes(worker, self._book[worker.job])
+
+    def _repeat_wishes(self, worker: Worker, record: JobRecord) -> None:
+        if worker.is_detached:
+            self._pool.send(worker, "cancel", keep=False)
+            return
+        if worker.updates < record.updates:
+            self._pool.send(worker, "update", number=record.updates)
+        worker.was_told_to_pause = record.wish == "pause"  # if not any more, the next wish to pause is sent again
+        if record.wish == "pause":
+            self._pool.send(worker, "pause")
+        elif record.wish == "keep":
+            self._pool.send(worker, "cancel", keep=True)
+        self._listener.demand_reset(record.job, worker.worker_id)
 
     def _on_detached(self, worker: Worker, job: str, event: dict[str, Any]) -> None:
         if event["event"] == "beat":

@@ -1,6 +1,7 @@
 """The jobs of a server: takes requests, answers each once, and moves the jobs along. Knows no sockets and no threads.
 
-One thread calls everything here. Nothing waits for a worker, but for `recover` and `shut_down`.
+One thread calls everything here; results are read by another. Nothing waits for a worker, but for `recover` and
+`shut_down`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from backend.errors import DamagedRun
@@ -62,14 +64,17 @@ class JobManager:
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        read_elsewhere: Callable[[Callable[[], None]], None] = lambda read: read(),
     ) -> None:
         """
         Args:
+            read_elsewhere: Runs a function that reads a result and replies, in another thread: a result of 100 MB takes
+                a tenth of a second, in which beats and other jobs would wait.
             clock: Seconds that never go back: all time limits are measured with it.
             wall: Seconds since 1970: shown to clients, and used for nothing else.
         """
         self._store, self._executor, self._limits, self._listener = store, executor, limits, listener
-        self._config, self._clock = settings, clock
+        self._config, self._clock, self._read_elsewhere = settings, clock, read_elsewhere
         self._uptime = Uptime(store, clock)
         self._book = JobBook(store, listener, clock, wall)
         self._pool = WorkerPool(store, executor, listener, settings, clock)
@@ -87,8 +92,9 @@ class JobManager:
 
         Args:
             owner: Who asks. All that they see and touch are jobs with the same owner.
-            reply: Called once, now or later, with what answers it: a message, or the wire frames of one (a result,
-                as it lies on the disk), into whose header the request's number is still to be written.
+            reply: Called once, now or later, perhaps by another thread, with what answers it: a message, or the wire
+                frames of one (a result, as it lies on the disk), into whose header the request's number is still to be
+                written.
         """
         try:
             answer = self._answer(owner, message, reply)
@@ -249,19 +255,17 @@ class JobManager:
         worker = self._pool.of_job(record.job)
         is_running = worker is not None and not worker.is_detached and worker.state == "busy"
         if worker is None or not is_running or not wants_partial or record.is_final:
-            return self._fetch_from_disk(record)
+            return self._fetch_from_disk(record, reply)
         self._partials.ask(worker, record.job, reply)
         return None
 
-    def _fetch_from_disk(self, record: JobRecord) -> Answer:
+    def _fetch_from_disk(self, record: JobRecord, reply: Reply) -> Answer | None:
         if record.status == "failed":
             return record.failure()
         if record.has_result:
-            try:
-                return list(read_frames(self._store.result_file(record.job)))
-            except DamagedRun as error:
-                self._listener.log("result-lost", "error", job=record.job, error=str(error))
-                raise Refusal("internal", "The result is damaged or not on the server's disk any more.") from error
+            path = self._store.result_file(record.job)
+            self._read_elsewhere(lambda: reply(self._read_result(record.job, path)))
+            return None
         sentence = f"The job is {record.status} and has no result."
         if not record.is_final:
             sentence = (
@@ -269,16 +273,27 @@ class JobManager:
             )
         raise Refusal("not-finished", sentence)
 
-    def _answer_without_worker(self, job: str) -> Answer:
+    def _read_result(self, job: str, path: Path) -> Answer:
+        """Called in whatever thread reads."""
+        try:
+            return list(read_frames(path))
+        except DamagedRun as error:
+            self._listener.log("result-lost", "error", job=job, error=str(error))
+            return Refusal("internal", "The result is damaged or not on the server's disk any more.").message()
+
+    def _answer_without_worker(self, job: str, reply: Reply) -> None:
         """To one who waited for a partial result that will not come."""
         record = self._book[job]
         try:
             if record.is_final and record.status != "deleted":
-                return self._fetch_from_disk(record)
-            sentence = f"The job is {record.status}; its worker gave no partial result in time. Try it again later."
-            raise Refusal("not-finished", sentence)
+                answer = self._fetch_from_disk(record, reply)
+            else:
+                sentence = f"The job is {record.status}; its worker gave no partial result in time. Try it again later."
+                raise Refusal("not-finished", sentence)
         except Refusal as refusal:
-            return refusal.message()
+            answer = refusal.message()
+        if answer is not None:
+            reply(answer)
 
     # --- inside
 

@@ -69,8 +69,6 @@ class KeptJobs:
     def _delete_too_old(self, ended: list[JobRecord]) -> list[JobRecord]:
         """Those that are kept."""
         days = self._config.keep_days
-        if days is None:
-            return ended
         oldest_kept = self._uptime() - days * _SECONDS_PER_DAY
         for record in ended:
             if record.ended_at_uptime < oldest_kept:
@@ -82,10 +80,12 @@ class KeptJobs:
         total = sum(each.result_bytes for each in ended)
         # The newest is kept whatever its size, or a server with a small quota could never give anything.
         for record in ended[:-1]:
-            if quota is None or total <= quota:
+            if total <= quota:
                 return
             total -= record.result_bytes
-            self._delete(record, f"It was deleted for newer ones: results may take {readable_bytes(quota)} together.")
+            self._delete(
+                record, f"It was deleted for newer ones: results may take {readable_bytes(int(quota))} together."
+            )
 
     def _delete(self, record: JobRecord, sentence: str) -> None:
         self._listener.log("job-expired", job=record.job, bytes=record.result_bytes, reason=sentence)

@@ -14,6 +14,7 @@ from clients: what it says is not believed either.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -68,7 +70,8 @@ ORDERS: dict[str, dict[str, Kind]] = {
 """The fields of each order; all are needed."""
 
 EVENTS: dict[str, dict[str, Kind]] = {
-    # The process is there and can take the order run. Its process number, for the log.
+    # The process is there and can take the order run. Its process number, for the log. Said again when the connection
+    # was made anew: orders may have been lost, and the server repeats those that still matter.
     "ready": {"pid": Whole(1, 2**31 - 1)},
     # The job's own thread lives; its next beat comes within `patience_seconds`, or it counts as hung.
     "beat": {"job": _JOB, "step": _STEP, "patience_seconds": Number(0.1, MOST_PATIENCE_SECONDS)},
@@ -93,6 +96,25 @@ _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 class LinkError(ValueError):
     """Something that is no message of this link. The text says what it is and what would be right."""
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What all watchers of a job want together, as the order `demand` has it. All false: nothing is to be made."""
+
+    per_second: float = 0.0
+    mesh: bool = False
+    colours: bool = False
+    preview: bool = False
+
+    @classmethod
+    def of(cls, order: Mapping[str, Any]) -> Demand:
+        """That of an order `demand`."""
+        return cls(**{name: value for name, value in order.items() if name != "order"})
+
+    def order(self) -> dict[str, Any]:
+        """As the worker is told."""
+        return order("demand", **dataclasses.asdict(self))
 
 
 # --- building
@@ -123,13 +145,13 @@ def safe_sentence(text: str) -> str:
 
 
 def order_frames(given: Mapping[str, Any]) -> list[bytes]:
-    """What the server sends to a worker, after the worker's identity frame."""
-    return [ORDER, _json(_checked("order", ORDERS, given))]
+    """What the server sends to a worker, after the worker's identity frame: an order from `order`."""
+    return [ORDER, _json(given)]
 
 
 def event_frames(given: Mapping[str, Any]) -> list[bytes]:
-    """What a worker sends for an event."""
-    return [EVENT, _json(_checked("event", EVENTS, given))]
+    """What a worker sends for an event from `event`."""
+    return [EVENT, _json(given)]
 
 
 def data_frames(message_frames: Sequence[Any]) -> list[Any]:

@@ -11,7 +11,6 @@ import math
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ import torch
 
 from backend.geometry.mesh_input import Placement
 from backend.pictures import encode_picture
+from backend.server.link import Demand
 from backend.server.mesh_conversion import client_positions
 from backend.tasks.mesh_task import MeshTask
 from backend.tasks.picture_task import PictureTask
@@ -35,16 +35,6 @@ NUMBERS_KEPT_FREE = 1_000_000
 
 Send = Callable[[Message], bool]
 """Sends a message to the server; False if it was dropped."""
-
-
-@dataclass(frozen=True)
-class Demand:
-    """As the order `demand` has it."""
-
-    per_second: float = 0.0
-    mesh: bool = False
-    colours: bool = False
-    preview: bool = False
 
 
 class LiveView:

@@ -13,6 +13,7 @@ All numbers are little-endian. The frames are those that ZeroMQ carries: a JSON 
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 import zlib
@@ -23,7 +24,7 @@ from typing import Any
 from backend.durable_files import sync_folder, write_whole_file
 from backend.errors import DamagedRun
 from protocol.errors import ProtocolError, RemoteProtocolError, UnknownMessage
-from protocol.frames import MOST_FRAMES, ReceiveLimits, decode, encode
+from protocol.frames import MOST_FRAMES, MOST_HEADER_BYTES, ReceiveLimits, decode, encode
 from protocol.messages import Message
 
 FORMAT_VERSION = 1
@@ -84,6 +85,31 @@ def read_frames(path: Path) -> list[memoryview]:
     if zlib.crc32(content[_HEAD.size :]) != checksum:
         raise DamagedRun(f"{path} is damaged: its content is not what was written")
     return [content[start:end] for start, end in places]
+
+
+def read_fields(path: Path, message_type: type[Message]) -> dict[str, Any]:
+    """What the header of a message says in `fields`, as JSON: without its arrays, which may be large, and without
+    looking at their checksum.
+
+    Raises:
+        DamagedRun: The file is missing, cut off, no such file, or no message of this type.
+    """
+    check_message_file(path)
+    try:
+        with path.open("rb") as file:
+            start = memoryview(file.read(_HEAD.size + MOST_FRAMES * _LENGTH.size + MOST_HEADER_BYTES))
+        _, _, count, _, _ = _HEAD.unpack_from(start)
+        (length,) = _LENGTH.unpack_from(start, _HEAD.size)
+        begin = _HEAD.size + count * _LENGTH.size
+        header = json.loads(bytes(start[begin : begin + length]))
+        name, fields = header["type"], dict(header.get("fields", {}))
+    except OSError as error:
+        raise DamagedRun(f"{path} cannot be read ({error.strerror or error})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedRun(f"{path} is damaged: its header is none") from error
+    if name != message_type.__name__:
+        raise DamagedRun(f"{path} holds no {message_type.__name__}")
+    return fields
 
 
 def read_message(path: Path) -> Message:

@@ -58,11 +58,11 @@ class PartialResults:
             for reply in wait.replies:
                 reply(list(frames))
 
-    def end_overdue(self, answer: Callable[[str], Answer]) -> None:
+    def end_overdue(self, answer: Callable[[str, Reply], None]) -> None:
         """Ends the waits for workers that have lost the job, or did not answer in time.
 
         Args:
-            answer: What to say about a job whose mesh will not come: perhaps its result is there now.
+            answer: Replies about a job whose mesh will not come: perhaps its result is there now.
         """
         now = self._clock()
         for token, wait in list(self._waits.items()):
@@ -71,4 +71,4 @@ class PartialResults:
             if not has_job or now >= wait.deadline:
                 del self._waits[token]
                 for reply in wait.replies:
-                    reply(answer(wait.job))
+                    answer(wait.job, reply)

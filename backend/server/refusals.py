@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from backend.server.job_record import JobsConfig
 from backend.server.link import safe_sentence
+from backend.server.worker_pool import suits
 from protocol.geometry import InputMesh
 from protocol.messages import RefusalCode, Refused, SubmitJob, UpdateJob
 from protocol.settings import Limits
@@ -40,10 +41,9 @@ def check_submit(message: SubmitJob, limits: Limits, config: JobsConfig, devices
     settings = message.settings
     _require_task(message, config)
     _require_name("prior", settings.prior, config.priors)
-    _require_name("lora", settings.lora, config.loras)
-    _require_name("environment", settings.environment, config.environments)
-    if settings.device == "cuda" and not any(each.startswith("cuda") for each in devices):
-        raise Refusal("unknown-name", "This server has no GPU for CUDA.", "settings.device", "auto or cpu")
+    _refuse_name("lora", settings.lora, config.loras)
+    _refuse_name("environment", settings.environment, config.environments)
+    _require_device(settings.device, tuple(devices))
     _require_size("mesh", message.mesh, limits)
     _require_at_most("settings.texture_size", settings.texture_size, limits.texture_size, "pixels a side")
     if settings.faces is not None:
@@ -85,6 +85,26 @@ def _require_name(kind: str, name: str | None, known: frozenset[str]) -> None:
         right = f"one of {', '.join(sorted(known))}"
         sentence = f"This server has no {kind} {name}; it must be {right}."
     raise Refusal("unknown-name", sentence, f"settings.{kind}", right)
+
+
+def _refuse_name(kind: str, name: str | None, known: frozenset[str]) -> None:
+    """Of what is offered by name, and what no task uses yet."""
+    if not known:
+        _require_name(kind, name, known)
+    elif name is not None:
+        names = ", ".join(sorted(known))
+        if name in known:
+            sentence = f"No task of this server uses the {kind} {name} yet: leave it out. It has {names}."
+            raise Refusal("bad-message", sentence, f"settings.{kind}", "left out")
+        sentence = f"This server has no {kind} {name}, only {names}, and no task uses one yet: leave it out."
+        raise Refusal("unknown-name", sentence, f"settings.{kind}", "left out")
+
+
+def _require_device(wanted: str, devices: tuple[str, ...]) -> None:
+    if not any(suits(each, wanted) for each in devices):
+        right = " or ".join(["auto", *sorted({each.partition(":")[0] for each in devices})])
+        sentence = f"This server has no device {wanted}; it has {', '.join(devices)}. Ask for {right}."
+        raise Refusal("unknown-name", sentence, "settings.device", right)
 
 
 def _require_size(path: str, mesh: InputMesh | None, limits: Limits) -> None:

@@ -1,4 +1,4 @@
-"""The server: a thread with the sockets, a thread with the jobs, two for what takes long, and how they are wired.
+"""The server: a thread with the sockets, a thread with the jobs, three for what takes long, and how they are wired.
 
 The thread with the sockets only moves bytes and never waits for anything but them. What others have for it they `post`;
 what it has for the jobs goes into their thread's queue.
@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import json
 import logging
-import math
 import socket as sockets
 import sys
 import threading
@@ -119,6 +118,7 @@ class Server:
         self.devices = devices
         self._jobs = JobsThread(lambda: self._make_manager(devices), self._close_store)
         self._reader, self._encoder = BackgroundThread("sketchbridge reader"), BackgroundThread("sketchbridge encoder")
+        self._results = BackgroundThread("sketchbridge results")
         self.clients = Clients(
             self._door,
             options.config.server,
@@ -249,7 +249,7 @@ class Server:
             checkpoint_seconds=config.server.checkpoint_seconds if given is None else given,
             idle_seconds=config.server.idle_seconds,
             quota_bytes=config.quotas.result_bytes,
-            keep_days=config.quotas.result_days if math.isfinite(config.quotas.result_days) else None,
+            keep_days=config.quotas.result_days,
         )
 
     def _make_manager(self, devices: list[Device]) -> JobManager:
@@ -258,7 +258,8 @@ class Server:
         self._store = JobStore(self._options.state)
         self._link = self._open_link()
         executor = self._make_executor(devices, lambda: self._link_address, self._send_order)
-        return JobManager(self._store, executor, self._options.config.limits, _Listener(self), self._jobs_config())
+        limits, config = self._options.config.limits, self._jobs_config()
+        return JobManager(self._store, executor, limits, _Listener(self), config, read_elsewhere=self._results.submit)
 
     def _make_local_executor(self, devices: list[Device], address: Callable[[], str], send: Send) -> Executor:
         state, config = self._options.state, self._options.config
@@ -425,7 +426,7 @@ class Server:
     def _close(self) -> None:
         self._is_ending = True
         logging.getLogger("backend").removeHandler(self._log_handler)
-        for each in (self._reader, self._encoder):
+        for each in (self._reader, self._encoder, self._results):
             each.end()
         self._door.close(linger_milliseconds=_LAST_WORDS_MILLISECONDS)
         if self._link is not None:
@@ -443,10 +444,10 @@ class _Listener:
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    def job_changed(self, owner: str, state: JobState) -> None:
-        self._server.post(lambda: self._server.clients.jobs.job_changed(state, time.monotonic()))
+    def job_changed(self, state: JobState) -> None:
+        self._server.post(lambda: self._server.clients.jobs.job_changed(state))
 
-    def job_failed(self, owner: str, failed: Failed) -> None:
+    def job_failed(self, failed: Failed) -> None:
         self._server.post(lambda: self._server.clients.jobs.job_failed(failed))
 
     def demand_reset(self, job_id: str, worker_id: str) -> None:

@@ -7,31 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from backend.server import link
+from backend.server.link import Demand
 from backend.server.stream import JobStream, Watch
 from protocol.errors import RemoteProtocolError
 from protocol.frames import Frame, decode
 from protocol.messages import FINAL_STATUSES, Failed, JobState, MeshSnapshot, Message, Preview, Progress, WatchJob
-
-
-@dataclass(frozen=True)
-class Demand:
-    """What all watchers of a job want together. All false: nothing is to be made."""
-
-    per_second: float = 0.0
-    has_mesh: bool = False
-    has_colours: bool = False
-    has_preview: bool = False
-
-    def order(self) -> dict[str, Any]:
-        """As the worker is told."""
-        return link.order(
-            "demand",
-            per_second=self.per_second,
-            mesh=self.has_mesh,
-            colours=self.has_colours,
-            preview=self.has_preview,
-        )
 
 
 @dataclass
@@ -55,9 +35,9 @@ class WatchedJob:
         previews = [each for each in wanted if each.wants("preview")]
         return Demand(
             per_second=max((1.0 / each.seconds_between for each in [*meshes, *previews]), default=0.0),
-            has_mesh=bool(meshes),
-            has_colours=any(each.wants("colours") for each in meshes),
-            has_preview=bool(previews),
+            mesh=bool(meshes),
+            colours=any(each.wants("colours") for each in meshes),
+            preview=bool(previews),
         )
 
 
@@ -105,7 +85,7 @@ class WatchedJobs:
             return
         demand = job.demand(now)
         if demand != job.told:
-            if job.told is not None and job.told.has_colours and not demand.has_colours:
+            if job.told is not None and job.told.colours and not demand.colours:
                 job.stream.forget_colours()
             job.told = demand
             self._order(job.worker_id, demand.order())
@@ -123,7 +103,7 @@ class WatchedJobs:
         job.worker_id, job.told, job.progress = worker_id, None, None
         self.update_demand(job_id, now)
 
-    def job_changed(self, state: JobState, now: float) -> None:
+    def job_changed(self, state: JobState) -> None:
         """Tells the watchers. The watch of what is over ends; of what failed, with `job_failed`."""
         job = self._jobs.get(state.job)
         if job is None:
@@ -180,8 +160,8 @@ class WatchedJobs:
 
     def _demand_a_full_one(self, job: WatchedJob, message: MeshSnapshot) -> str:
         """A worker makes a full snapshot when meshes are demanded after they were not."""
-        if job.told is not None and job.told.has_mesh:
-            nothing = dataclasses.replace(job.told, has_mesh=False, has_colours=False)
+        if job.told is not None and job.told.mesh:
+            nothing = dataclasses.replace(job.told, mesh=False, colours=False)
             self._order(job.worker_id, nothing.order())
             self._order(job.worker_id, job.told.order())
         return f"snapshot {message.number} builds on {message.builds_on}, which did not come"

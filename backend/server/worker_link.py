@@ -1,4 +1,8 @@
-"""The worker's end of the link: takes orders without waiting, sends what it has to say, and notices a lost server."""
+"""The worker's end of the link: takes orders without waiting, sends what it has to say, and notices a lost server.
+
+A connection that was lost, such as that of a server that was stopped for a while, is made again by ZeroMQ. Orders may
+be lost with it: the worker says `ready` once more, and the server repeats them.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +51,7 @@ class WorkerLink:
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         self._waiting: deque[list[Any]] = deque(maxlen=_MOST_WAITING)
         self._parent = os.getppid()
+        self._was_connected = False
         self._apart_since: float | None = clock()
         self._socket.connect(address)
 
@@ -60,12 +65,19 @@ class WorkerLink:
 
     @property
     def is_lost(self) -> bool:
-        """Whether there is no server any more: its process has ended, or nothing was heard of it for long."""
+        """Whether there is no server any more: its process has ended, or nothing was heard of it for long. To be asked
+        again and again: it is here that a connection that is back is noticed.
+        """
         if os.getppid() != self._parent:  # the system gives orphans to another parent
             return True
         while self._monitor.poll(0):
-            happened = recv_monitor_message(self._monitor)["event"]
-            self._apart_since = None if happened == zmq.EVENT_HANDSHAKE_SUCCEEDED else self._clock()
+            if recv_monitor_message(self._monitor)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._apart_since = None
+                if self._was_connected:
+                    self.send_event("ready", pid=os.getpid())
+                self._was_connected = True
+            else:
+                self._apart_since = self._clock()
         return self._apart_since is not None and self._clock() - self._apart_since >= SECONDS_UNTIL_LOST
 
     def wait(self, seconds: float) -> None:

@@ -74,6 +74,11 @@ class WorkerPool:
         """The worker that has this job, wanted or not."""
         return next((each for each in self._workers.values() if each.job == job), None)
 
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """All there are, such as cpu and cuda:0."""
+        return tuple(self._executor.devices)
+
     def has_room(self) -> bool:
         """Whether there is a worker without a job, or a device without a worker."""
         return any(self._is_free(each) for each in self._workers.values()) or bool(self._free_devices())
@@ -85,10 +90,10 @@ class WorkerPool:
             wanted_device: cpu, cuda or auto, which is any.
         """
         for worker in self._workers.values():
-            if self._is_free(worker) and _suits(worker.device, wanted_device):
+            if self._is_free(worker) and suits(worker.device, wanted_device):
                 return worker
         for device in self._free_devices():
-            if _suits(device, wanted_device):
+            if suits(device, wanted_device):
                 return self._start(device)
         return None
 
@@ -204,5 +209,6 @@ class WorkerPool:
         return now - worker.idle_since >= self._config.idle_seconds
 
 
-def _suits(device: str, wanted: str) -> bool:
+def suits(device: str, wanted: str) -> bool:
+    """Whether a device such as cuda:0 is what a job wants: cpu, cuda or auto."""
     return wanted == "auto" or device.partition(":")[0] == wanted

@@ -1,52 +1,27 @@
 """A real server and the client's commands, as a user types them in two shells, at a tiny size."""
 
 import json
-import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import trimesh
+from server_process import REPOSITORY, ServerProcess
 
 from backend.appearance.mesh_files import read_mesh_file
 
-REPOSITORY = Path(__file__).parent.parent.parent
 TINY = ("--quality", "draft", "--texture-size", "128")
 
 
-class Shells:
-    """One server, which can be stopped and started again at the same address, and commands for it."""
+class Shells(ServerProcess):
+    """One server, and commands for it."""
 
     def __init__(self, folder):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-        self.folder = folder
-        self.environment = os.environ | {
-            "PYTHONPATH": str(REPOSITORY),
-            "OMP_NUM_THREADS": "1",
-            "HF_HUB_OFFLINE": "1",
-            "SKETCHBRIDGE_SERVER": self.address,
-        }
-        self.server = None
-
-    def start_server(self):
-        self.server = self._begin("serve", "--listen", self.address, "--state", "state")
-        until = time.monotonic() + 120
-        while self.run("status").returncode != 0:
-            assert self.server.poll() is None, self.server.communicate()
-            assert time.monotonic() < until, "the server does not answer"
-
-    def stop_server(self):
-        self.server.send_signal(signal.SIGTERM)
-        self.server.communicate(timeout=120)
-        assert self.server.returncode == 0
+        super().__init__(folder)
+        self.environment["SKETCHBRIDGE_SERVER"] = self.address
 
     def run(self, *arguments):
         return subprocess.run(
@@ -62,26 +37,24 @@ class Shells:
 
     def watch(self, *arguments):
         """A watch in a shell of its own."""
-        return self._begin("watch", *arguments, "--json")
-
-    def _command(self, arguments):
-        return [sys.executable, "-m", "backend", *arguments]
-
-    def _begin(self, *arguments):
         return subprocess.Popen(
-            self._command(arguments), cwd=self.folder, env=self.environment, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True,
+            self._command(("watch", *arguments, "--json")), cwd=self.folder, env=self.environment,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             # A test run in the background of a script hands on that SIGINT is ignored.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
+
+    def _command(self, arguments):
+        return [sys.executable, "-m", "backend", *arguments]
 
 
 @pytest.fixture(scope="module")
 def shells(tmp_path_factory):
     both = Shells(tmp_path_factory.mktemp("shells"))
-    both.start_server()
+    both.start()
     yield both
-    both.stop_server()
+    assert both.terminate() == 0
+    both.close()
 
 
 def until(watching, is_it):
@@ -141,8 +114,8 @@ def test_a_watch_goes_on_over_a_server_that_is_started_anew(shells):
     watching = shells.watch(job)
     before = until_step(watching, 3)["step"]
 
-    shells.stop_server()
-    shells.start_server()
+    assert shells.terminate() == 0
+    shells.start()
     told = [json.loads(line) for line in watching.communicate(timeout=300)[0].splitlines()]
 
     assert watching.returncode == 0

@@ -143,6 +143,9 @@ EXAMPLES = {
         limits=Limits(vertices=1_000_000),
         capabilities=("zlib",),
     ),
+    "ServerHello-clients": ServerHello(
+        software_version="0.1.0", server_id="c0ffee00c0ffee00", device="cpu", priors=(), tasks=("text",), clients=3
+    ),
     "SubmitJob": submit_job(),
     "SubmitAccepted": SubmitAccepted(job=JOB, key=KEY, queue_position=3),
     "ListJobs": ListJobs(offset=100, most=50),

@@ -1,15 +1,17 @@
 """The client against a small real server over real sockets: answers, lost servers, watching, credit, keys."""
 
+import dataclasses
 import threading
 import time
 
+import fake_server
 import numpy as np
 import pytest
 import zmq
 from fake_server import FakeServer, mesh, moved
 
 from examples import CORNERS, JOB, KEY, full_snapshot, job_state, progress, tiny_png
-from protocol.client import Client, CurveKeys, Timing
+from protocol.client import ORDERS, Client, CurveKeys, Timing
 from protocol.errors import (
     LocalProtocolError,
     RemoteProtocolError,
@@ -20,6 +22,7 @@ from protocol.errors import (
 from protocol.frames import encode
 from protocol.inbox import ConnectionChanged, Inbox, LiveMeshes, WatchRefused
 from protocol.messages import (
+    CancelJob,
     Credit,
     Failed,
     FetchResult,
@@ -32,7 +35,9 @@ from protocol.messages import (
     Preview,
     Progress,
     Refused,
+    ResumeJob,
     SubmitJob,
+    UpdateJob,
     WatchJob,
 )
 
@@ -79,7 +84,7 @@ def test_it_says_hello_first_and_tells_what_the_server_is():
         first, number = server.heard[0]
 
     assert (type(first).__name__, first.program, first.capabilities, number) == (
-        "ClientHello", "a test", ("zlib", "uint16"), None,
+        "ClientHello", "a test", ("zlib", "uint16", "clients"), None,
     )  # fmt: skip
     assert events[-1].server.device == "a fake device"
 
@@ -237,6 +242,61 @@ def test_an_unanswered_request_is_made_again_after_a_reconnect():
         assert (accepted.job, accepted.was_known) == ("job-1", True)
 
 
+def test_an_order_that_was_not_answered_before_the_connection_was_lost_is_sent_again_once():
+    first = FakeServer()
+    first.answers["UpdateJob"] = None
+    steer = UpdateJob(job=JOB, key=KEY, prompt="a blue cup")
+    with connect(first) as client:
+        answer = client.ask(steer, seconds=0.5)
+        first.wait_for(lambda: first.of(UpdateJob))
+        first.close()
+        events_until(client, changed_to("lost"))
+        time.sleep(0.6)  # longer than it had to be answered
+        with FakeServer(first.address) as second:
+            answer.result(10)
+            client.request(ListJobs())
+
+            assert second.of(UpdateJob) == [steer]  # with its key: the server takes it once, even if it had it before
+
+
+def test_orders_given_while_the_connection_is_lost_are_sent_in_their_order_when_it_is_back():
+    first = FakeServer()
+    with connect(first) as client:
+        events_until(client, changed_to("connected"))
+        first.close()
+        events_until(client, changed_to("lost"))
+        orders = [
+            PauseJob(job=JOB),
+            UpdateJob(job=JOB, key=KEY, more_steps=5),
+            ResumeJob(job=JOB),
+            CancelJob(job="b-2"),
+        ]
+        answers = [client.ask(each, seconds=0.5) for each in orders]
+        question = client.ask(ListJobs(), seconds=0.5)
+        with pytest.raises(RequestTimedOut):
+            question.result(10)
+        with FakeServer(first.address) as second:
+            for each in answers:
+                each.result(10)
+            client.request(ListJobs())
+            heard = [message for message, _ in second.heard if isinstance(message, ORDERS)]
+
+    assert heard == orders
+
+
+def test_an_order_is_not_kept_for_ever():
+    first = FakeServer()
+    with connect(first, dataclasses.replace(FAST, kept_orders=0.8)) as client:
+        events_until(client, changed_to("connected"))
+        first.close()
+        events_until(client, changed_to("lost"))
+        began = time.monotonic()
+        with pytest.raises(RequestTimedOut, match="no answer to PauseJob"):
+            client.request(PauseJob(job=JOB), seconds=0.1)
+
+    assert 0.7 < time.monotonic() - began < 5
+
+
 def test_a_server_started_anew_is_greeted_again_and_what_was_watched_is_watched_again():
     with FakeServer() as server, connect(server) as client:
         server.snapshots_after_watch = 2
@@ -270,6 +330,15 @@ def test_a_server_of_another_version_is_said_so_with_what_to_update():
 
         refused = events_until(client, changed_to("refused"))[-1]
         assert "speaks protocol 2 and this one protocol 1: update Sketchbridge on this side" in refused.sentence
+
+
+def test_a_server_that_refuses_the_hello_is_quoted(monkeypatch):
+    full = Refused(code="too-many", sentence="the server has 256 clients already; try again later")
+    monkeypatch.setattr(fake_server, "HELLO", full)
+    with FakeServer() as server, connect(server) as client:
+        refused = events_until(client, changed_to("refused"))[-1]
+
+    assert refused.sentence.endswith("refuses: the server has 256 clients already; try again later")
 
 
 def test_nonsense_from_the_server_is_logged_once_and_harms_nothing(caplog):

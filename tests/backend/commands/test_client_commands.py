@@ -9,6 +9,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+import fake_server
 import numpy as np
 import pytest
 import trimesh
@@ -411,6 +412,31 @@ def test_a_wrong_id_among_several_changes_nothing(typed):
     assert not server.of(DeleteJob)
 
 
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_what_is_refused_of_one_job_does_not_keep_the_others(typed, more):
+    running = [job_state(job=name) for name in ("a-1", "b-2", "c-3", "d-4")]
+
+    class Refusing(FakeJobServer):
+        def _changed(self, message):
+            if isinstance(message, DeleteJob) and message.job in ("a-1", "c-3"):
+                return Refused(code="wrong-state", sentence="it is being written")
+            return super()._changed(message)
+
+    with Refusing(*running) as server:
+        result = typed(server, "delete", *server.jobs, *more)
+        status = {job: state.status for job, state in server.jobs.items()}
+
+    assert result.exit_code == 2
+    assert status == {"a-1": "running", "b-2": "deleted", "c-3": "running", "d-4": "deleted"}
+    for job in ("a-1", "c-3"):
+        assert f"{job}: it is being written" in result.stderr
+    if more:
+        told = objects(result)
+        assert [each.get("message", each.get("job")) for each in told] == [
+            "a-1: it is being written", "b-2", "c-3: it is being written", "d-4"
+        ]  # fmt: skip
+
+
 @pytest.mark.parametrize(("options", "kept"), [([], "keep"), (["--drop"], "drop")])
 def test_cancel_keeps_the_mesh_unless_told_to_drop_it(typed, options, kept):
     with FakeJobServer(job_state()) as server:
@@ -511,6 +537,24 @@ def test_status_shows_device_jobs_by_state_and_speed(typed, monkeypatch):
     assert "jobs 2 queued, 1 running" in shown
     assert f"running {RED} bridge 120/250, 4.5 steps/s, 0:30 left" in shown
     assert "connection no keys, " in shown
+
+
+@pytest.mark.parametrize(("count", "shown"), [(1, "clients this one alone"), (3, "clients 3 connected, this one")])
+def test_status_shows_how_many_clients_there_are(typed, monkeypatch, count, shown):
+    monkeypatch.setattr(fake_server, "HELLO", dataclasses.replace(fake_server.HELLO, clients=count))
+    with FakeJobServer() as server:
+        for_people, for_programs = typed(server, "status"), typed(server, "status", "--json")
+
+    assert shown in " ".join(for_people.stdout.split())
+    assert objects(for_programs)[0]["server"]["clients"] == count
+
+
+def test_status_of_an_older_server_does_not_speak_of_clients(typed):
+    with FakeJobServer() as server:
+        result = typed(server, "status")
+
+    assert result.exit_code == 0
+    assert "clients" not in result.stdout
 
 
 def test_status_does_not_wait_for_ever_for_a_slow_job(typed, monkeypatch):

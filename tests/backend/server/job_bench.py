@@ -67,10 +67,10 @@ class Listener:
     def __init__(self):
         self.states, self.failures, self.demands, self.lines = [], [], [], []
 
-    def job_changed(self, owner, state):
+    def job_changed(self, state):
         self.states.append(state)
 
-    def job_failed(self, owner, failed):
+    def job_failed(self, failed):
         self.failures.append(failed)
 
     def demand_reset(self, job_id, worker_id):
@@ -96,6 +96,7 @@ class Bench:
 
     def __init__(self, folder, devices=("cpu",), limits=None, **config):
         self.folder, self.limits = folder, limits or Limits()
+        self.read_elsewhere = lambda read: read()
         self.config = JobsConfig(**config)
         self.clock, self.wall = Clock(5000.0), Clock(1.8e9)
         self.devices = devices
@@ -106,8 +107,9 @@ class Bench:
         self.executor, self.listener = FakeExecutor(self.devices), Listener()
         self.store = JobStore(self.folder)
         self.manager = JobManager(
-            self.store, self.executor, self.limits, self.listener, self.config, clock=self.clock, wall=self.wall
-        )
+            self.store, self.executor, self.limits, self.listener, self.config, clock=self.clock, wall=self.wall,
+            read_elsewhere=lambda read: self.read_elsewhere(read),
+        )  # fmt: skip
 
     def restart(self, config=None):
         """Nothing of the old server is asked: whatever it has not written is lost."""

@@ -53,7 +53,8 @@ def run(socket, order, habit):
     say(socket, "started", job=job, device=os.environ["CUDA_VISIBLE_DEVICES"] or "cpu", total_steps=STEPS, step=step)
     while step < STEPS:
         is_to_misbehave = step == 5 and order["attempt"] == 1 and habit != "good"
-        patience = float(os.environ.get("PATIENCE", 1.0)) if is_to_misbehave else 60.0
+        is_silent = is_to_misbehave and habit not in ("dies", "exits")
+        patience = float(os.environ.get("PATIENCE", 1.0)) if is_silent else 60.0
         say(socket, "beat", job=job, step=step, patience_seconds=patience)
         if is_to_misbehave:
             misbehave(habit)

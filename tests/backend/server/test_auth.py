@@ -2,6 +2,7 @@ import json
 import os
 import stat
 import time
+from contextlib import nullcontext
 
 import pytest
 
@@ -166,9 +167,49 @@ def test_a_damaged_list_is_told_once_and_the_last_good_one_stays(tmp_path):
 @pytest.mark.parametrize("text", ["ann\n", "ann key\n", "ann {key}\nann {key}\n", "../ann {key}\n", "ann {key} x\n"])
 def test_a_wrong_line_stops_the_server_from_starting(tmp_path, text):
     (tmp_path / ALLOW_FILE).write_text(text.format(key=hex_of(make_key_pair().public)))
+    (tmp_path / ALLOW_FILE).chmod(0o600)
 
     with pytest.raises(BadInput, match=r"line [12]"):
         AllowList(tmp_path / ALLOW_FILE)
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666, 0o664])
+def test_a_list_that_others_can_write_stops_the_server_from_starting(tmp_path, mode):
+    allow_client(tmp_path, "ann", make_key_pair().public)
+    (tmp_path / ALLOW_FILE).chmod(mode)
+
+    with pytest.raises(BadInput, match=rf"others can write .*allowed \(mode {mode:04o}\).*chmod go-w .*allowed"):
+        AllowList(tmp_path / ALLOW_FILE)
+
+
+def test_a_list_that_others_may_only_read_is_used(tmp_path):
+    allow_client(tmp_path, "ann", make_key_pair().public)
+    (tmp_path / ALLOW_FILE).chmod(0o644)
+
+    assert len(AllowList(tmp_path / ALLOW_FILE)) == 1
+
+
+@pytest.mark.parametrize(("mode", "is_refused"), [(0o770, True), (0o777, True), (0o1777, False), (0o755, False)])
+def test_a_list_in_whose_place_others_can_put_another_is_refused(tmp_path, mode, is_refused):
+    folder = tmp_path / "keys"
+    allow_client(folder, "ann", make_key_pair().public)
+    folder.chmod(mode)
+
+    with pytest.raises(BadInput, match=r"others can write .*keys ") if is_refused else nullcontext():
+        AllowList(folder / ALLOW_FILE)
+
+
+def test_a_list_that_others_can_write_from_now_on_is_not_believed(tmp_path):
+    complaints = []
+    allow_client(tmp_path, "ann", make_key_pair().public)
+    allowed = AllowList(tmp_path / ALLOW_FILE, complaints.append)
+    mallory = make_key_pair().public
+    (tmp_path / ALLOW_FILE).write_text(f"mallory {hex_of(mallory)}\n")
+    (tmp_path / ALLOW_FILE).chmod(0o666)
+
+    assert not allowed.refresh()
+    assert allowed.name_of(hex_of(mallory)) is None
+    assert "others can write" in complaints[0]
 
 
 def test_only_allowed_keys_are_let_in_and_named_by_their_key(tmp_path):

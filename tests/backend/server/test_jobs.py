@@ -8,7 +8,7 @@ from job_bench import Bench
 
 from backend.server.job_record import JobsConfig
 from examples import input_mesh, strokes
-from protocol.frames import encode
+from protocol.frames import decode, encode
 from protocol.messages import DeleteJob, FetchResult, Heartbeat, ListJobs, PauseJob, Refused, SubmitAccepted, UpdateJob
 from protocol.settings import Limits, Settings
 
@@ -107,9 +107,10 @@ def test_jobs_are_listed_newest_first_by_pages(bench):
     ("fields", "code", "words"),
     [
         ({"settings": Settings(prior="sd21")}, "unknown-name", ("sd21", "embedded", "settings.prior")),
-        ({"settings": Settings(lora="clay")}, "unknown-name", ("clay", "left out")),
+        ({"settings": Settings(lora="clay")}, "unknown-name", ("clay", "no other", "left out")),
         ({"settings": Settings(environment="moon")}, "unknown-name", ("moon", "studio, sunset")),
-        ({"settings": Settings(device="cuda")}, "unknown-name", ("auto or cpu", "settings.device")),
+        ({"settings": Settings(environment="sunset")}, "bad-message", ("sunset yet", "studio, sunset", "left out")),
+        ({"settings": Settings(device="cuda")}, "unknown-name", ("it has cpu.", "auto or cpu", "settings.device")),
         ({"task": "sketch", "sketches": (strokes(),)}, "bad-message", ("sketch", "not served yet", "text, texture")),
         ({"sketches": (strokes(),)}, "bad-message", ("Sketches are not served yet",)),
         ({"mesh": input_mesh()}, "too-large", ("mesh.faces has 4 faces", "at most 3")),
@@ -126,6 +127,34 @@ def test_what_the_server_does_not_have_is_refused_with_what_is_right(tmp_path, f
 
     assert is_refusal(answer, code, *words), answer
     assert list(bench.store.jobs_folder.iterdir()) == []
+
+
+def test_a_job_for_the_processor_is_refused_where_there_are_gpus_only(tmp_path):
+    bench = Bench(tmp_path, devices=("cuda:0", "cuda:1"))
+
+    answer = bench.ask(bench.submission(settings=Settings(device="cpu")))
+
+    assert is_refusal(answer, "unknown-name", "no device cpu", "it has cuda:0, cuda:1", "auto or cuda")
+
+
+def test_a_job_whose_device_is_gone_after_a_restart_says_so_and_goes_on_when_it_is_back(tmp_path):
+    bench = Bench(tmp_path, devices=("cuda:0",))
+    bench.running_job()
+    waiting = bench.submit(settings=Settings(device="cuda"))
+
+    bench.devices = ("cpu",)
+    bench.restart()
+    bench.pass_time(1.0)  # the other job takes the processor
+    told = bench.state(waiting)
+    bench.devices = ("cuda:0", "cuda:1")
+    bench.restart()
+    bench.pass_time(1.0)
+
+    assert told.status == "queued"
+    assert "waits for a device cuda" in told.sentence
+    assert "now has cpu only" in told.sentence
+    assert "device auto" in told.sentence
+    assert (bench.status(waiting), bench.state(waiting).sentence) == ("starting", "")
 
 
 def test_sketches_are_counted_where_they_are_served(tmp_path):
@@ -558,6 +587,31 @@ def test_more_steps_than_a_job_can_have_are_refused(bench):
     assert not bench.store.update_file(job, 1).exists()
 
 
+def test_the_sum_of_more_steps_is_bounded_before_the_total_is_known_and_over_a_restart(bench):
+    """2,000,000 in all, of which a job may be submitted with 1,000,000."""
+    bench.submit()
+    job = bench.submit()  # behind the first: nobody knows yet how many steps it has
+    assert bench.update(job, more_steps=600_000).updates == 1
+    bench.restart()
+
+    too_many = bench.update(job, more_steps=400_001)
+    just_right = bench.update(job, more_steps=400_000)
+    nothing_left = bench.update(job, more_steps=1)
+
+    assert is_refusal(too_many, "bad-message", "more_steps", "at most 400000")
+    assert just_right.updates == 2
+    assert is_refusal(nothing_left, "bad-message", "left out")
+    assert bench.update(job, guidance_scale=5.0).updates == 3
+
+
+def test_more_steps_count_that_a_worker_has_not_taken_yet(bench):
+    job = bench.submit(settings=Settings(steps=1_000_000))
+    bench.update(job, more_steps=900_000)
+    bench.begin(job, total_steps=1_000_000)  # the worker has not looked at the update
+
+    assert is_refusal(bench.update(job, more_steps=100_001), "bad-message", "at most 100000")
+
+
 def test_updates_are_limited_in_size_and_number(tmp_path):
     bench = Bench(tmp_path, limits=Limits(vertices=4), most_updates=1)
     job = bench.running_job()
@@ -640,6 +694,20 @@ def test_a_job_that_says_it_is_done_without_a_result_has_failed(bench):
 
     assert bench.status(job) == "failed"
     assert bench.listener.failures[0].code == "internal"
+
+
+def test_a_result_is_read_where_nothing_waits_for_it(bench):
+    """It may have 100 MB, for which the jobs' thread would stand still for a tenth of a second."""
+    result = bench.write_result(job := bench.running_job())
+    bench.say("finished", job=job, step=100)
+    reads, answers = [], []
+    bench.read_elsewhere = reads.append
+
+    bench.manager.handle("ann", FetchResult(job=job), answers.append)
+    assert (len(reads), answers) == (1, [])
+    reads[0]()
+
+    assert decode(answers[0], "server").message == result
 
 
 def test_a_damaged_result_is_refused_with_a_sentence(bench):

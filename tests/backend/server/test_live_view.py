@@ -4,7 +4,8 @@ import torch
 
 from backend.geometry.mesh_input import Placement
 from backend.geometry.triangle_mesh import TriangleMesh
-from backend.server.live_view import MOST_NOTICES, NUMBERS_KEPT_FREE, Demand, LiveView, loss_names
+from backend.server.link import Demand
+from backend.server.live_view import MOST_NOTICES, NUMBERS_KEPT_FREE, LiveView, loss_names
 from backend.tasks.mesh_task import MeshTask
 from protocol.messages import MeshSnapshot, Preview, Progress
 

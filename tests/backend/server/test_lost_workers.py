@@ -220,6 +220,44 @@ def test_events_of_unknown_workers_and_of_other_jobs_change_nothing(bench):
     assert len(bench.listener.logged("event-of-another-job")) == 1
 
 
+@pytest.mark.parametrize(
+    ("ask", "order"),
+    [
+        (lambda bench, job: bench.pause(job), {"order": "pause"}),
+        (lambda bench, job: bench.cancel(job), {"order": "cancel", "keep": True}),
+        (lambda bench, job: bench.cancel(job, "drop"), {"order": "cancel", "keep": False}),
+        (lambda bench, job: bench.update(job), {"order": "update", "number": 1}),
+        (lambda bench, job: bench.manager.begin_shut_down(), {"order": "stop"}),
+    ],
+)
+def test_an_order_is_repeated_to_a_worker_whose_connection_was_made_again(bench, ask, order):
+    job = bench.running_job()
+    ask(bench, job)
+    worker = bench.worker
+    before = len(bench.executor.orders)
+
+    bench.say("ready", worker, pid=1)
+
+    assert bench.executor.orders[before:] == [(worker, order)]
+    assert len(bench.listener.logged("worker-connected-again")) == 1
+
+
+def test_what_nobody_wants_any_more_is_not_repeated(bench):
+    job = bench.running_job()
+    bench.pause(job)
+    bench.resume(job)
+    bench.update(job)
+    bench.say("update_taken", job=job, number=1, step=5)
+    before, demands = len(bench.executor.orders), len(bench.listener.demands)
+
+    bench.say("ready", pid=1)
+    assert bench.executor.orders[before:] == []
+    assert len(bench.listener.demands) == demands + 1  # what watchers want was lost perhaps, too
+
+    bench.pause(job)
+    assert bench.executor.names()[before:] == ["pause"]  # the first one may never have come
+
+
 def test_a_worker_that_dies_without_a_job_is_forgotten(bench):
     bench.finish(bench.running_job())
 

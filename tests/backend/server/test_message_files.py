@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.errors import DamagedRun
-from backend.server.message_files import check_message_file, read_frames, read_message, write_message
-from examples import JOB, result_mesh, submit_job
+from backend.server.message_files import check_message_file, read_fields, read_frames, read_message, write_message
+from examples import JOB, input_mesh, result_mesh, submit_job
 from protocol.frames import encode
-from protocol.messages import Finished
+from protocol.messages import Finished, SubmitJob, UpdateJob
 
 
 def test_a_message_is_read_as_it_was_written(tmp_path):
@@ -49,6 +49,28 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
 
     assert [bytes(frame) for frame in read_frames(tmp_path / "a.message")] == [b"old"]
     assert [each.name for each in tmp_path.iterdir()] == ["a.message"]
+
+
+def test_the_fields_of_a_header_are_read_without_what_follows(tmp_path):
+    path = tmp_path / "a.message"
+    write_message(path, UpdateJob(job="a-1", key="a-key-of-16-chars", more_steps=7, mesh=input_mesh()))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1  # in the last array
+    path.write_bytes(content)
+
+    fields = read_fields(path, UpdateJob)
+
+    assert (fields["job"], fields["more_steps"]) == ("a-1", 7)
+    with pytest.raises(DamagedRun, match="holds no SubmitJob"):
+        read_fields(path, SubmitJob)
+
+
+@pytest.mark.parametrize("header", [b"", b"{", b"[]", b'{"fields": {}}', b'{"type": "UpdateJob", "fields": 7}'])
+def test_a_header_that_is_none_is_damaged(tmp_path, header):
+    write_message(tmp_path / "a.message", [header, b"abc"])
+
+    with pytest.raises(DamagedRun, match=r"its header is none"):
+        read_fields(tmp_path / "a.message", UpdateJob)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

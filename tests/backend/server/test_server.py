@@ -33,6 +33,7 @@ from protocol.messages import (
     FetchResult,
     Finished,
     Heartbeat,
+    JobList,
     JobState,
     ListJobs,
     MeshSnapshot,
@@ -82,11 +83,14 @@ class Running:
         self._clients.append(Client(self.address, "a test", "0", timing=Timing(first_retry=0.05), **fields))
         return self._clients[-1]
 
-    def socket(self, says_hello=True, routing_id=None):
+    def socket(self, says_hello=True, routing_id=None, keys=None):
         """A bare socket, for what no client of ours does."""
         socket = self._context.socket(zmq.DEALER)
         self._sockets.append(socket)
         socket.linger = 0
+        if keys is not None:
+            socket.curve_serverkey, socket.curve_publickey = keys.server_public.encode(), keys.public.encode()
+            socket.curve_secretkey = keys.secret.encode()
         if routing_id is not None:
             socket.identity = routing_id
         socket.connect(self.address)
@@ -189,6 +193,18 @@ def test_the_hello_says_what_the_server_has(running):
     assert hello.server_id == (running.folder / "server_id").read_text()
     assert set(hello.capabilities) == {"zlib", "uint16"}
     assert hello.device
+
+
+def test_the_hello_counts_the_clients_for_those_who_know_the_field(running):
+    new, old = running.client(), running.socket(says_hello=False)
+    wait_until(lambda: new.connection.server)
+    old.send_multipart(encode(HELLO, 1))
+    header = json.loads(old.recv_multipart()[0])
+    newer = running.client()
+    wait_until(lambda: newer.connection.server)
+
+    assert "clients" not in header["fields"]  # whose strict reader would refuse it
+    assert (new.connection.server.clients, newer.connection.server.clients) == (1, 3)
 
 
 def test_the_same_key_gives_the_same_job(running):
@@ -544,7 +560,7 @@ def test_garbage_of_all_kinds_is_survived_and_logged_briefly(running):
     step = wait_for(good, MeshSnapshot).step
     assert wait_for(good, MeshSnapshot, lambda snapshot: snapshot.step > step)
     assert running.server.is_alive
-    wait_until(lambda: running.server.observe().counters.refusals > 300)
+    wait_until(lambda: running.server.observe(SECONDS).counters.refusals > 300)
     assert 1 <= len(running.log("refused")) <= 25
 
 
@@ -624,6 +640,76 @@ def test_clients_see_and_touch_only_their_own_jobs(tmp_path):
         assert ann.request(ListJobs(), SECONDS).total == 1
 
 
+def answer_to(socket, message):
+    """What a server answers first that is not said by itself."""
+    socket.send_multipart(encode(message, 99))
+    while True:
+        received = hear(socket)
+        if received.request == 99:
+            return received.message
+
+
+ONE_REQUEST = ServerConfig(limits=Limits(requests_per_second=0.1))
+"""At once, and the next one ten seconds later."""
+
+
+def test_the_connections_of_a_key_share_its_allowance_and_another_key_has_its_own(tmp_path):
+    keyed = Keyed(tmp_path / "keys")
+    ann, bob = keyed.keys("ann"), keyed.keys("bob")
+    with Running(tmp_path / "state", keys=keyed.folder, config=ONE_REQUEST) as running:
+        first = answer_to(running.socket(keys=ann), ListJobs())
+        second = answer_to(running.socket(keys=ann), ListJobs())
+        others = answer_to(running.socket(keys=bob), ListJobs())
+
+    assert isinstance(first, JobList)
+    assert (second.code, second.sentence) == (
+        "too-many", "this client makes more than 0.1 requests a second; wait a little"
+    )  # fmt: skip
+    assert isinstance(others, JobList)
+
+
+def test_a_new_connection_of_a_key_is_no_new_start(tmp_path):
+    keyed = Keyed(tmp_path / "keys")
+    ann = keyed.keys("ann")
+    with Running(tmp_path / "state", keys=keyed.folder, config=ONE_REQUEST) as running:
+        socket = running.socket(keys=ann)
+        assert isinstance(answer_to(socket, ListJobs()), JobList)
+        socket.close(linger=0)
+        wait_until(lambda: running.server.observe().clients == 0)
+
+        assert answer_to(running.socket(keys=ann), ListJobs()).code == "too-many"
+
+
+def test_without_keys_every_connection_has_its_own_allowance(tmp_path):
+    with Running(tmp_path / "state", config=ONE_REQUEST) as running:
+        answers = [answer_to(running.socket(), ListJobs()) for _ in range(3)]
+
+    assert [type(each) for each in answers] == [JobList] * 3
+
+
+def test_a_key_has_so_many_connections_and_watches_and_no_more(tmp_path):
+    keyed = Keyed(tmp_path / "keys")
+    ann, bob = keyed.keys("ann"), keyed.keys("bob")
+    config = ServerConfig(limits=Limits(watches=1), server=Housekeeping(connections_per_key=2))
+    with Running(tmp_path / "state", keys=keyed.folder, config=config) as running:
+        one, other = running.socket(keys=ann), running.socket(keys=ann)
+        third = running.socket(says_hello=False, keys=ann)
+        third.send_multipart(encode(HELLO))
+        refused = hear(third, Refused).message
+        running.socket(keys=bob)  # says hello and is answered
+        jobs = [answer_to(one, SubmitJob(key=f"key-{index:08d}", task="text", prompt="x")).job for index in range(2)]
+        first = answer_to(one, WatchJob(job=jobs[0]))
+        second = answer_to(other, WatchJob(job=jobs[1]))
+        one.close(linger=0)
+        wait_until(lambda: running.server.observe().clients == 2)
+
+        assert isinstance(answer_to(third, HELLO), ServerHello)
+        assert isinstance(answer_to(other, WatchJob(job=jobs[1])), JobState)
+    assert (refused.code, refused.sentence) == ("too-many", "this key has 2 connections already; close one of them")
+    assert isinstance(first, JobState)
+    assert (second.code, second.sentence) == ("too-many", "a client can watch 1 jobs at a time; end a watch first")
+
+
 @pytest.mark.parametrize("how", ["another server's key", "not on the list", "no keys"])
 def test_nobody_gets_in_without_the_right_keys(tmp_path, how):
     keyed = Keyed(tmp_path / "keys")
@@ -695,6 +781,15 @@ def test_other_addresses_need_keys(tmp_path):
 def test_a_folder_without_keys_is_told(tmp_path):
     with pytest.raises(BadInput, match=r"server\.key is not there.*sketchbridge keygen"):
         Running(tmp_path / "state", keys=tmp_path)
+
+
+def test_a_list_of_clients_that_others_can_write_stops_the_start(tmp_path):
+    keyed = Keyed(tmp_path / "keys")
+    keyed.keys("ann")
+    (keyed.folder / ALLOW_FILE).chmod(0o622)
+
+    with pytest.raises(BadInput, match=r"others can write .*allowed .*chmod go-w"):
+        Running(tmp_path / "state", keys=keyed.folder)
 
 
 # --- starting and stopping

@@ -13,6 +13,7 @@ from PIL import Image
 from worker_process import PATIENCE_SECONDS, ServerSide, add_update, job_folder
 
 from backend.geometry.signed_distance import nearest_on_mesh
+from backend.server.configuration import EMBEDDED_PRIOR
 from backend.server.message_files import read_message
 from protocol.geometry import InputMesh
 from protocol.messages import Finished, MeshSnapshot, Preview, Progress, SubmitJob, UpdateJob
@@ -194,7 +195,8 @@ def test_a_picture_is_drawn_and_seen_on_the_way(server, tmp_path):
     server.until("finished")
 
     result = read_message(folder / "result.message")
-    assert Image.open(io.BytesIO(result.pictures[0].picture)).size == (64, 64)
+    side = EMBEDDED_PRIOR.resolution
+    assert Image.open(io.BytesIO(result.pictures[0].picture)).size == (side, side)
     assert result.mesh is None
     assert len(server.heard_of(Preview)) >= 1
 

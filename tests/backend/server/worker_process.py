@@ -37,22 +37,22 @@ class ServerSide:
 
     def start(self, *more):
         """A worker that is ready."""
-        self.name = f"worker-{len(self.workers) + 1}"
-        command = [sys.executable, "-m", "backend.server.worker", "--link", self.address, "--name", self.name, *more]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
-        worker = subprocess.Popen(command, cwd=REPOSITORY, env=environment, start_new_session=True)
-        self.workers.append(worker)
+        worker = self._begin((), more, start_new_session=True)
         self.until("ready")
         return worker
 
     def start_under_a_parent(self):
         """The same below a process of its own, which only waits. Returns the worker's process number."""
-        self.name = f"worker-{len(self.workers) + 1}"
-        command = [sys.executable, "-m", "backend.server.worker", "--link", self.address, "--name", self.name]
         script = "import subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True).wait()"
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
-        self.workers.append(subprocess.Popen([sys.executable, "-c", script, *command], cwd=REPOSITORY, env=environment))
+        self._begin((sys.executable, "-c", script), ())
         return self.until("ready")["pid"]
+
+    def _begin(self, parent, more, **options):
+        self.name = f"worker-{len(self.workers) + 1}"
+        command = [sys.executable, "-m", "backend.server.worker", "--link", self.address, "--name", self.name, *more]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+        self.workers.append(subprocess.Popen([*parent, *command], cwd=REPOSITORY, env=environment, **options))
+        return self.workers[-1]
 
     def order(self, name, **fields):
         frames = link.order_frames(link.order(name, **fields))
