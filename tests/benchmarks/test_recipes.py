@@ -35,13 +35,13 @@ def test_a_setting_that_is_not_there_is_refused():
 
 
 def test_the_table_marks_the_default_and_tells_the_difference_from_it():
-    text = report(records(**{"4.0": {"IoU": 0.7, "parts": 1.0}}), ARGUMENTS)
+    text = report(records(**{"3.0": {"IoU": 0.7, "parts": 1.0}}), ARGUMENTS)
 
     rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line.startswith("| ")}
-    assert "**guidance_scale = 10.0**" in rows
-    assert "+0.20 (+0.20 to +0.20)" in rows["guidance_scale = 4.0"]
-    assert "100%" in rows["guidance_scale = 4.0"]
-    assert "+0.00" in rows["guidance_scale = 7.0"]
+    assert "**guidance_scale = 5.0**" in rows
+    assert "+0.20 (+0.20 to +0.20)" in rows["guidance_scale = 3.0"]
+    assert "100%" in rows["guidance_scale = 3.0"]
+    assert "+0.00" in rows["guidance_scale = 10.0"]
 
 
 def test_what_was_measured_is_not_made_again(tmp_path, monkeypatch, capsys):

@@ -260,7 +260,7 @@ def test_what_comes_after_the_steps_is_said_once_without_a_pace():
 
 def test_a_full_disk_ends_the_watch_with_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "backend.commands.coloured_mesh_files.write_whole_file",
+        "backend.durable_files.write_whole_file",
         lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")),
     )
     output = Heard()
