@@ -6,7 +6,8 @@
 # make test     sets up and runs every check: style, types, import rules, tests
 # make bench    sets up and remakes the tables in benchmarks/results (takes hours)
 # make extension      builds the Blender extension's zips into dist (fetches pyzmq's wheels once)
-# make test-blender   tests the extension in Blender's own Python module; another one with BPY=4.5.15
+# make test-blender   tests the extension in Blender's own Python module (1 GB); another one with BPY=4.5.15, or all of them
+#                     with BPY="4.3.0 4.5.15 5.0.1 5.2.3"
 # make gui-test       leads a real Blender with windows through an artist's first mesh; another one with SUITE=sid
 # make bench-blender  measures what the extension costs Blender's main thread
 
@@ -61,14 +62,14 @@ test: $(INSTALLED)
 extension: $(INSTALLED)
 	$(BIN)/python -m tools.build_extension
 
-BPY ?= 5.0.1
+BPY ?= auto
 
-test-blender: extension
-	tests/blender/run.sh $(BPY)
+test-blender: $(INSTALLED)
+	set -e; for version in $(BPY); do tests/blender/run.sh $$version; done
 
 SUITE ?= trixie
 
-gui-test: extension
+gui-test: $(INSTALLED)
 	tests/blender/gui/run.sh $(SUITE)
 
 bench-blender:

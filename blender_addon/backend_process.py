@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -161,14 +160,8 @@ def is_answering(host: str, port: int) -> bool:
     try:
         with socket.create_connection((host, port), 0.1):
             return True
-    except OSError:
+    except (OSError, OverflowError):  # the latter for a port above 65535
         return False
-
-
-def port_of(address: str) -> int:
-    """The port of a tcp address; 0 if it has none."""
-    match = re.search(r":(\d+)$", address)
-    return int(match[1]) if match else 0
 
 
 def readable(line: str) -> str:

@@ -69,7 +69,7 @@ class Connection:
         """
         self.close()
         address = with_scheme(address)
-        host = host_of(address)
+        host, _ = tcp_endpoint(address)
         if host and not is_loopback(host) and not bpy.app.online_access:
             return self.cannot("offline", OFFLINE.format(host=host))
         try:
@@ -197,10 +197,10 @@ def with_scheme(address: str) -> str:
     return f"tcp://{address}" if re.search(r":\d+$", address) else f"tcp://{address}:5710"
 
 
-def host_of(address: str) -> str:
-    """The host of a tcp address; empty for addresses inside this machine, and for what is none."""
-    match = re.fullmatch(r"tcp://(?:\[(.+)\]|([^\[\]/]+)):\d+", address)
-    return (match[1] or match[2]) if match else ""
+def tcp_endpoint(address: str) -> tuple[str, int]:
+    """The host and the port of a tcp address; ("", 0) for addresses inside this machine, and for what is none."""
+    match = re.fullmatch(r"tcp://(?:\[(.+)\]|([^\[\]/]+)):(\d+)", address)
+    return (match[1] or match[2], int(match[3])) if match else ("", 0)
 
 
 def is_loopback(host: str) -> bool:

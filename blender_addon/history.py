@@ -11,7 +11,7 @@ from typing import Any
 
 import bpy
 
-from .jobs import JOBS, Frame, Job
+from .jobs import JOBS, STATUS_TITLES, Frame, Job
 
 MOST_JOBS = 200
 _SAVED = ("key", "task", "prompt", "settings", "server_id", "job", "status", "submitted_at")
@@ -69,7 +69,7 @@ def _job_of(entry: Any) -> Job | None:
         frame = Frame(tuple(float(number) for number in entry["frame"]))
         texts = [given[name] for name in ("task", "prompt", "server_id", "job", "status")]
         is_right = is_key(given["key"]) and all(isinstance(text, str) for text in texts) and len(frame.rows) == 12
-        if not is_right or not isinstance(given["settings"], dict):
+        if not is_right or given["status"] not in STATUS_TITLES or not isinstance(given["settings"], dict):
             return None
         job = Job(**given | {"submitted_at": float(given["submitted_at"])})
     except (KeyError, TypeError, ValueError):

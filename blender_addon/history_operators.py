@@ -6,10 +6,9 @@ from __future__ import annotations
 import bpy
 from bpy.props import StringProperty
 
-from . import handlers, preferences
-from .connection import CONNECTION
+from . import handlers
 from .jobs import JOBS
-from .operators import refuse
+from .operators import refuse, why_no_server
 from .properties import set_values
 
 
@@ -27,8 +26,9 @@ class SKETCHBRIDGE_OT_show_job(bpy.types.Operator):
         JOBS.current_key, JOBS.problem = job.key, ""
         if job.shown != "nothing":
             return {"FINISHED"}
-        if job.finished is None and not CONNECTION.is_open and not preferences.connect(context):
-            return refuse(self, CONNECTION.sentence)
+        reason = why_no_server(context) if job.finished is None else ""
+        if reason:
+            return refuse(self, reason)
         from .live_update import put_back
 
         put_back(job)

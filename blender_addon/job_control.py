@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 MOST_VIEWS = 4
 ELSEWHERE = "This job is at another server than the one that is connected: set that one's address, and press Test"
+NEWS_SECONDS = 0.5
+"""How old the known step of a running job may be: the server sends Progress every 0.3 s, and then it is on its way."""
 LONG_SECONDS = 120.0
 """For requests that carry meshes: over a slow link these take their time."""
 FETCH_SECONDS = 1800.0
@@ -132,8 +134,10 @@ def send_edit(job: Job, mesh: InputMesh, local: np.ndarray) -> None:
     def taken() -> None:
         job.pending_edit, job.has_edit, job.newest = None, False, None
         job.placed.topology, job.placed.written = None, local
-        # The step that is being computed does not have the edit yet. A paused job computes none.
-        job.stale_until_step = job.step + 1 if job.status == "running" else -1
+        # The step that is being computed does not have the edit yet, and a fast job is some steps further than is
+        # known here. A paused job computes none.
+        unknown_steps = int(NEWS_SECONDS * job.steps_per_second + 0.5)
+        job.stale_until_step = job.step + 1 + unknown_steps if job.status == "running" else -1
 
     _update(job, UpdateJob(job=job.job, key=new_key(), mesh=mesh), then=taken)
 
@@ -231,6 +235,7 @@ def hear(event: Event) -> None:
     elif isinstance(event, Progress):
         _take_progress(job, event)
     elif isinstance(event, MeshSnapshot):
+        job.step = max(job.step, event.step)
         if job.is_active and job.pending_edit is None and event.step > job.stale_until_step:
             job.newest = event
     elif isinstance(event, Preview):
@@ -248,6 +253,7 @@ def _take_state(job: Job, state: JobState) -> None:
         job.sentence = state.sentence
     if was_active and not job.is_active:
         job.seconds_left = None
+        thumbnails.keep_shown(job.key)  # until the result brings a better picture, if it does
         history.save()
         is_wanted = job.status == "finished" or (job.status == "cancelled" and state.has_result)
         if is_wanted and not job.is_put_away and job.finished is None:
@@ -273,21 +279,44 @@ def _fail(job: Job, failed: Failed) -> None:
     job.status, job.sentence, job.newest = "failed", f"{failed.sentence} (log {failed.log_id})", None
 
 
-def _ask_about_jobs() -> None:
-    """After each hello: what became of the jobs that are known here, such as those of an earlier session."""
+def _ask_about_jobs(unseen: set[str] | None = None, offset: int = 0) -> None:
+    """After each hello: what became of the jobs that are known here, such as those of an earlier session.
+
+    The server names 100 jobs at a time, newest first: it is asked until all that are known here were named.
+
+    Args:
+        unseen: The server's ids of those that it has not named yet; None at first, for all of this server.
+        offset: How many it has named.
+    """
+    if unseen is None:
+        unseen = {job.job for job in JOBS.by_key.values() if job.job and _is_of_this_server(job)}
 
     def listed(answer: JobList) -> None:
         states = {state.job: state for state in answer.jobs}
         for job in JOBS.by_key.values():
             state = states.get(job.job)
             if state is not None and _is_of_this_server(job):
-                was_active = job.is_active
-                job.status, job.has_result = state.status, state.has_result
-                job.step, job.total_steps = state.step, state.total_steps
-                if job.is_active and (job.is_followed or job is JOBS.current):
-                    follow(job)
-                elif was_active and job.is_followed and job.has_result and not job.is_put_away:
-                    fetch(job)  # it ended while there was no connection
+                _take_listed(job, state)
+        left, named = unseen - states.keys(), offset + len(answer.jobs)
+        if left and answer.jobs and named < answer.total:
+            _ask_about_jobs(left, named)
+            return
+        for job in JOBS.by_key.values():
+            if job.job in left and job.is_active and _is_of_this_server(job):
+                follow(job)  # the refusal says that the server has it no more
         history.save()
 
-    CONNECTION.ask(ListJobs(), listed, lambda sentence, code: None)
+    if unseen:
+        CONNECTION.ask(ListJobs(offset=offset), listed, lambda sentence, code: None)
+
+
+def _take_listed(job: Job, state: JobState) -> None:
+    was_active = job.is_active
+    job.status, job.has_result, job.device = state.status, state.has_result, state.device or job.device
+    job.step, job.total_steps = state.step, state.total_steps
+    if job.is_active and (job.is_followed or job is JOBS.current):
+        follow(job)
+    elif was_active and not job.is_active and job.is_followed:  # it ended while there was no connection
+        thumbnails.keep_shown(job.key)
+        if job.has_result and not job.is_put_away:
+            fetch(job)

@@ -10,8 +10,8 @@ import bpy
 from bpy.props import BoolProperty, StringProperty
 
 from . import history
-from .backend_process import BACKEND, CannotStart, find_python, is_answering, port_of, readable
-from .connection import DEFAULT_ADDRESS, host_of, is_loopback, with_scheme
+from .backend_process import BACKEND, CannotStart, find_python, is_answering, readable
+from .connection import CONNECTION, DEFAULT_ADDRESS, is_loopback, tcp_endpoint, with_scheme
 from .jobs import JOBS
 
 LOG_NAME = "backend.txt"
@@ -40,7 +40,7 @@ class LocalBackendPreferences:
     starts_backend: BoolProperty(
         name="Start When Needed",
         default=True,
-        description="Start the local backend at Generate, if no server answers at the address above",
+        description="Start the local backend when a job wants it, if no server answers at the address above",
     )
     stops_backend: BoolProperty(
         name="Stop with Blender",
@@ -77,7 +77,7 @@ def start(preferences: Any) -> None:
         CannotStart: They cannot be followed; the message says why.
     """
     address = with_scheme(preferences.address)
-    host = host_of(address)
+    host, port = tcp_endpoint(address)
     if not host or not is_loopback(host):
         raise CannotStart(
             f"The local backend serves this machine only, and the server is {address or 'nowhere'}; set it to "
@@ -86,7 +86,7 @@ def start(preferences: Any) -> None:
     if preferences.key_file or preferences.server_key:
         raise CannotStart("The local backend has no keys; clear the key file and the server's public key")
     _refuse_while_stopping()
-    if is_answering(host, port_of(address)):
+    if is_answering(host, port):
         raise CannotStart(f"Something answers at {address} already: press Test, or set another port")
     folder = bpy.path.abspath(preferences.backend_folder)
     BACKEND.start(
@@ -104,13 +104,15 @@ def start_if_needed(preferences: Any) -> None:
     Raises:
         CannotStart: It was to be started, and cannot be.
     """
+    if CONNECTION.is_connected:
+        return
     address = with_scheme(preferences.address)
-    host = host_of(address)
+    host, port = tcp_endpoint(address)
     is_wanted = preferences.starts_backend and preferences.backend_python and host and is_loopback(host)
     if not is_wanted or BACKEND.is_alive:
         return
     _refuse_while_stopping()
-    if not is_answering(host, port_of(address)):
+    if not is_answering(host, port):
         start(preferences)
 
 

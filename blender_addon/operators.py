@@ -32,6 +32,19 @@ def refuse(operator: bpy.types.Operator, sentence: str) -> set[str]:
     return {"CANCELLED"}
 
 
+def why_no_server(context: bpy.types.Context) -> str:
+    """Sees to it that a job can be asked for: starts the local backend where that is wanted, and connects.
+
+    Returns:
+        Why that cannot be, for the user; empty if it is being tried.
+    """
+    try:
+        local_backend.start_if_needed(preferences.preferences_of(context))
+    except CannotStart as error:
+        return str(error)
+    return "" if CONNECTION.is_open or preferences.connect(context) else CONNECTION.sentence
+
+
 class SKETCHBRIDGE_OT_connect(bpy.types.Operator):
     bl_idname = "sketchbridge.connect"
     bl_label = "Connect"
@@ -92,12 +105,9 @@ class SKETCHBRIDGE_OT_generate(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         from . import job_control, job_request
 
-        try:
-            local_backend.start_if_needed(preferences.preferences_of(context))
-        except CannotStart as error:
-            return refuse(self, str(error))
-        if not CONNECTION.is_open and not preferences.connect(context):
-            return refuse(self, CONNECTION.sentence)
+        reason = why_no_server(context)
+        if reason:
+            return refuse(self, reason)
         limits = CONNECTION.server.limits if CONNECTION.server else None
         try:
             job, request = job_request.make_job(context, limits)
@@ -192,10 +202,12 @@ class SKETCHBRIDGE_OT_try_again(bpy.types.Operator):
         return job is not None and job.status == "failed" and job.request is not None
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        if not CONNECTION.is_open and not preferences.connect(context):
-            return refuse(self, CONNECTION.sentence)
+        reason = why_no_server(context)
+        if reason:
+            return refuse(self, reason)
         from .job_control import submit_again
 
+        JOBS.problem = ""
         submit_again(JOBS.the_current())
         handlers.start()
         return {"FINISHED"}

@@ -37,6 +37,17 @@ def progress_text(job: Job) -> str:
     return ", ".join(parts)
 
 
+def speed_text(job: Job) -> str:
+    """How fast a job runs, and on what: 4.2 steps a second on cuda:0. Empty while neither is known."""
+    parts = []
+    speed = job.steps_per_second
+    if job.status == "running" and speed > 0:
+        parts.append(f"{speed:.1f} steps a second" if speed >= 1 else f"{1 / speed:.1f} s a step")
+    if job.device:
+        parts.append(f"on {job.device}" if parts else f"On {job.device}")
+    return " ".join(parts)
+
+
 def letters_a_line(context: bpy.types.Context) -> int:
     """How many letters fit in a line of the region that is drawn."""
     if context.region is None:
@@ -139,9 +150,10 @@ def _draw_job(layout: Any, job: Job, settings: Any) -> None:
     if job.is_active:
         row.operator("sketchbridge.new_job", text="", icon="ADD")
         layout.progress(text=progress_text(job), factor=job.share, type="BAR")
+        _draw_sentence(layout, speed_text(job))
         _draw_running(layout, job, settings)
     else:
-        layout.label(text=STATUS_TITLES[job.status])
+        layout.label(text="Accepted" if job.shown == "accepted" else STATUS_TITLES[job.status])
     if job.sentence:
         _draw_sentence(layout, job.sentence, "ERROR" if job.status == "failed" else "INFO")
     _draw_views(layout, job)

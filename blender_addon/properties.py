@@ -67,7 +67,9 @@ class SketchbridgeSettings(bpy.types.PropertyGroup):
         description="How strongly the mesh is held to the shape that it began with; 0 lets it go",
     )
     locked_group: StringProperty(
-        name="Locked", description="Vertex group of the selected mesh: where its weight is 0.5 or more, nothing changes"
+        name="Locked",
+        description="Vertex group of the selected mesh: where its weight is 0.5 or more, the surface is to stay as it "
+        "is. A server that cannot do this says so when the job starts",
     )
     hides_initial: BoolProperty(
         name="Hide Original",

@@ -109,7 +109,8 @@ def accept(job: Job, is_asset: bool = False) -> None:
         _move_out(collection)
     if is_asset:
         found.asset_mark()
-        found.asset_generate_preview()
+        if not bpy.app.background:  # where it would be rendered here and now, instead of beside everything else
+            found.asset_generate_preview()
 
 
 def _move_out(collection: bpy.types.Collection) -> None:

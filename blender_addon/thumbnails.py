@@ -36,7 +36,7 @@ def show(key: str, place: int, picture: bytes) -> bool:
     now = time.monotonic()
     if now - _Shown.renewed_at.get(name, 0.0) < SECONDS_BETWEEN:
         return True
-    path = Path(bpy.app.tempdir) / f"sketchbridge-{name}.png"
+    path = _shown_path(name)
     if not _write(path, picture):
         return False
     _Shown.renewed_at[name] = now
@@ -49,6 +49,15 @@ def keep(key: str, picture: bytes) -> None:
     """Keeps a PNG file as the thumbnail of the job with this key, for later sessions too."""
     if is_key(key) and _side_of(picture) <= 4 * MOST_PIXELS_A_SIDE and _write(_kept_path(key), picture):
         _load(key, _kept_path(key))
+
+
+def keep_shown(key: str, place: int = 0) -> None:
+    """Keeps the newest preview in a place as the job's thumbnail, if there is one."""
+    try:
+        picture = _shown_path(_name(key, place)).read_bytes()
+    except OSError:
+        return
+    keep(key, picture)
 
 
 def forget(key: str) -> None:
@@ -83,6 +92,10 @@ def _side_of(picture: bytes) -> int:
     from .protocol.arrays import picture_size  # not needed at Blender's start
 
     return max(picture_size(picture))
+
+
+def _shown_path(name: str) -> Path:
+    return Path(bpy.app.tempdir) / f"sketchbridge-{name}.png"
 
 
 def _kept_path(key: str) -> Path:

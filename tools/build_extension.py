@@ -70,7 +70,7 @@ def build_all(out: Path, wheels: Path = WHEELS) -> list[Path]:
     """
     made = [build_dev(out)]
     for pythons in PYTHONS:
-        found = {name: fetch_wheel(pythons, platform, wheels) for name, platform in PLATFORMS.items()}
+        found = fetch_wheels(pythons, tuple(PLATFORMS), wheels)
         made.append(build_release(out, pythons, {name: found[name] for name in COMMON_PLATFORMS}, suffix=""))
         for name, wheel in found.items():
             made.append(build_release(out, pythons, {name: wheel}, suffix=f"-{name}"))
@@ -144,6 +144,15 @@ def _write_zip(path: Path, files: dict[str, bytes]) -> None:
     half.replace(path)
 
 
+def fetch_wheels(pythons: Pythons, platforms: tuple[str, ...], wheels: Path = WHEELS) -> dict[str, Path]:
+    """pyzmq's wheels by Blender's names of the platforms; see `fetch_wheel`.
+
+    Raises:
+        CannotBuild: One cannot be had.
+    """
+    return {name: fetch_wheel(pythons, PLATFORMS[name], wheels) for name in platforms}
+
+
 def fetch_wheel(pythons: Pythons, platform: str, wheels: Path) -> Path:
     """pyzmq's wheel for one platform, from the folder `wheels` or, by pip, from the package registry into it.
 
@@ -168,8 +177,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--out", type=Path, default=REPOSITORY / "dist", help="the folder for the zips")
     parser.add_argument("--dev-only", action="store_true", help="only the zip without wheels; needs no network")
+    parser.add_argument("--wheels-only", action="store_true", help="no zip: only fetch the wheels that the tests need")
     given = parser.parse_args()
     try:
+        if given.wheels_only:
+            for pythons in PYTHONS:
+                fetch_wheels(pythons, COMMON_PLATFORMS)
+            return
         made = [build_dev(given.out)] if given.dev_only else build_all(given.out)
     except CannotBuild as error:
         sys.exit(str(error))

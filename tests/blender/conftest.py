@@ -3,6 +3,7 @@
 Without bpy, as in the environment of the other tests, nothing here is collected.
 """
 
+import functools
 import importlib.util
 import os
 import sys
@@ -40,6 +41,13 @@ if HAS_BLENDER:
     def server():
         with JobServer() as server:
             yield server
+
+    @pytest.fixture
+    def impatient(monkeypatch):
+        """Where no server answers, that is known after half a second instead of three."""
+        from blender_addon.protocol import client
+
+        monkeypatch.setattr(client, "Timing", functools.partial(client.Timing, hello=0.5))
 
     @pytest.fixture
     def connected(blender, server):

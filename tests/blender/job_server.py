@@ -79,7 +79,7 @@ def result_mesh():
 class JobServer:
     """Use as a context manager. Everything may be called from the test's thread."""
 
-    def __init__(self, address="tcp://127.0.0.1:*", server_id=None, **limits):
+    def __init__(self, address="tcp://127.0.0.1:*", server_id=None, secret_key=None, **limits):
         self.heard = []
         self.states = {}
         self.keys = {}
@@ -104,6 +104,8 @@ class JobServer:
         self._unsent = []
         self._socket = zmq.Context.instance().socket(zmq.ROUTER)
         self._socket.linger = 0
+        if secret_key is not None:
+            self._socket.curve_server, self._socket.curve_secretkey = True, secret_key
         self._socket.bind(address)
         self.address = self._socket.last_endpoint.decode().rstrip("\0")
         self._is_closing = False
@@ -237,7 +239,8 @@ class JobServer:
         if isinstance(message, SubmitJob):
             return self._submit(message)
         if isinstance(message, ListJobs):
-            return JobList(jobs=tuple(self.states.values())[:100], total=len(self.states))
+            newest_first = tuple(reversed(self.states.values()))
+            return JobList(jobs=newest_first[message.offset : message.offset + message.most], total=len(newest_first))
         if message.job not in self.states:
             return Refused(code="unknown-job", sentence="There is no such job.")
         return self._answer_about_job(identity, message)

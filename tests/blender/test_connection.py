@@ -7,9 +7,11 @@ import time
 
 import bpy
 import pytest
+import zmq
 from job_server import JobServer
+from recording_layout import drawn
 
-from blender_addon import connection
+from blender_addon import connection, panel
 from blender_addon.connection import CONNECTION
 from blender_addon.jobs import JOBS
 from blender_addon.protocol.client import Client
@@ -21,7 +23,7 @@ def connect(address):
     bpy.ops.sketchbridge.connect()
 
 
-def test_no_server(blender):
+def test_no_server(blender, impatient):
     connect("tcp://127.0.0.1:1")
     blender.until(lambda: CONNECTION.state in ("lost", "refused"))
 
@@ -70,6 +72,44 @@ def test_a_key_that_is_none(blender):
     blender.preferences.server_key = ""
 
 
+def use_keys(preferences, server=b"", public=b"", secret=b""):
+    preferences.server_key, preferences.public_key = server.decode(), public.decode()
+    preferences.secret_key = secret.decode()
+
+
+def test_a_server_with_keys_and_what_is_said_without_the_right_ones(blender, impatient):
+    public, secret = zmq.curve_keypair()
+    own = zmq.curve_keypair()
+    another, _ = zmq.curve_keypair()
+    with JobServer(secret_key=secret) as server:
+        connect(server.address)
+        blender.until(lambda: CONNECTION.state in ("lost", "refused"))
+        assert CONNECTION.sentence == f"The server at {server.address} ended the connection: it may want keys"
+
+        use_keys(blender.preferences, another, *own)
+        connect(server.address)
+        blender.until(lambda: CONNECTION.state in ("lost", "refused"))
+        assert CONNECTION.sentence == f"The server at {server.address} ended the connection: it may want other keys"
+        assert "preferences.addon_show" in drawn(panel.SKETCHBRIDGE_PT_main).operators
+
+        use_keys(blender.preferences, public, *own)
+        connect(server.address)
+        blender.until(lambda: CONNECTION.is_connected)
+        use_keys(blender.preferences)
+
+
+def test_a_server_of_another_version(blender, server):
+    sentence = "This server speaks version 2 of the protocol, and you speak 1: update Sketchbridge in Blender."
+    server.refusals["ClientHello"] = ("wrong-version", sentence)
+
+    connect(server.address)
+    blender.until(lambda: CONNECTION.state == "refused")
+
+    layout = drawn(panel.SKETCHBRIDGE_PT_main)
+    assert sentence in CONNECTION.sentence
+    assert {"connect", "preferences.addon_show"} <= set(layout.operators)
+
+
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [
@@ -81,6 +121,21 @@ def test_a_key_that_is_none(blender):
 )
 def test_addresses_may_be_typed_shortly(typed, meant):
     assert connection.with_scheme(typed) == meant
+
+
+@pytest.mark.parametrize(
+    ("address", "endpoint"),
+    [
+        ("tcp://127.0.0.1:5710", ("127.0.0.1", 5710)),
+        ("tcp://studio:6000", ("studio", 6000)),
+        ("tcp://[::1]:5710", ("::1", 5710)),
+        ("ipc:///tmp/x", ("", 0)),
+        ("tcp://studio", ("", 0)),
+        ("", ("", 0)),
+    ],
+)
+def test_where_an_address_leads(address, endpoint):
+    assert connection.tcp_endpoint(address) == endpoint
 
 
 @pytest.mark.parametrize(
@@ -111,7 +166,7 @@ def test_a_blender_without_zeromq_says_so_and_nothing_else_fails(blender, monkey
     assert CONNECTION.sentence.startswith("pyzmq is missing. Install the release zip")
 
 
-def test_testing_again_after_the_server_has_started(blender, server):
+def test_testing_again_after_the_server_has_started(blender, server, impatient):
     connect("tcp://127.0.0.1:1")
     blender.until(lambda: CONNECTION.state in ("lost", "refused"))
 

@@ -110,8 +110,14 @@ def test_after_an_edit_was_sent_the_mesh_goes_on_forming(connected, server, job)
     assert not job.has_edit
 
 
-def test_a_snapshot_of_the_step_that_was_under_way_when_the_edit_was_sent_is_not_shown(connected, server, job):
-    server.progress(job.job, 7)
+@pytest.mark.parametrize(
+    ("steps_per_second", "last_stale"),
+    [(0.5, 8), (10.0, 13)],  # the step under way; and those of half a second, after which the news may have come
+)
+def test_a_snapshot_of_the_step_that_was_under_way_when_the_edit_was_sent_is_not_shown(
+    connected, server, job, steps_per_second, last_stale
+):
+    server.progress(job.job, 7, steps_per_second=steps_per_second)
     edit()
     connected.until(lambda: job.is_held and job.step == 7)
     bpy.ops.mesh.select_all(action="SELECT")
@@ -121,12 +127,11 @@ def test_a_snapshot_of_the_step_that_was_under_way_when_the_edit_was_sent_is_not
     bpy.ops.sketchbridge.send_edit()
     connected.until(lambda: job.asked == "")
 
-    server.move(job.job, CORNERS * 9, step=8)  # begun before the edit came
-    server.progress(job.job, 8)
-    connected.until(lambda: job.step == 8)
+    server.move(job.job, CORNERS * 9, step=last_stale)  # begun before the edit came
+    connected.until(lambda: job.step == last_stale)
 
     assert positions(connected.object) == (CORNERS + np.array([0, 0, 5])).tolist()
-    server.move(job.job, CORNERS * 3 + np.array([0, 0, 1], np.float32), step=9)
+    server.move(job.job, CORNERS * 3 + np.array([0, 0, 1], np.float32), step=last_stale + 1)
     connected.until(lambda: positions(connected.object) == (CORNERS * 3).tolist())
 
 

@@ -179,6 +179,16 @@ def test_accepting_makes_an_ordinary_object(connected, server):
     assert job.shown == "accepted"
 
 
+def test_accepting_as_an_asset(connected, server):
+    job = connected.generate("a red mushroom", marks_as_asset=True)
+    server.finish(job.job)
+    connected.until(lambda: job.shown == "result")
+
+    bpy.ops.sketchbridge.accept()
+
+    assert connected.object.asset_data is not None
+
+
 def test_discarding_leaves_nothing_in_the_scene_and_the_history_can_put_it_back(connected, server):
     job = connected.generate()
     server.finish(job.job)

@@ -3,11 +3,12 @@
 import json
 
 import bpy
-from job_server import CORNERS
+from job_server import CORNERS, picture
+from recording_layout import drawn
 
-from blender_addon import history, thumbnails
+from blender_addon import history, panel, thumbnails
 from blender_addon.jobs import JOBS
-from blender_addon.protocol.messages import DeleteJob
+from blender_addon.protocol.messages import DeleteJob, JobState, ListJobs
 
 
 def restart():
@@ -51,6 +52,48 @@ def test_a_job_that_ran_while_blender_was_away_is_followed_again(connected, serv
     connected.until(lambda: connected.job.shown == "result")
 
 
+def test_more_jobs_than_the_server_names_at_once_are_all_asked_about(connected, server):
+    job = connected.generate()
+    for number in range(250):  # newer ones, of this user's other programs
+        server.states[f"other-{number}"] = JobState(
+            job=f"other-{number}", key=f"{number:032}", task="text", title="x", status="finished"
+        )
+    restart()
+    server.set_state(job.job, "cancelled")
+
+    bpy.ops.sketchbridge.connect()
+    connected.until(lambda: JOBS.newest_first[0].status == "cancelled")
+
+    assert [each.offset for each in server.of(ListJobs)] == [0, 100, 200]
+
+
+def test_only_as_many_pages_are_asked_for_as_it_takes(connected, server):
+    for number in range(250):
+        server.states[f"other-{number}"] = JobState(
+            job=f"other-{number}", key=f"{number:032}", task="text", title="x", status="finished"
+        )
+    connected.generate()  # the newest
+    before = len(server.of(ListJobs))
+    restart()
+
+    bpy.ops.sketchbridge.connect()
+    connected.until(lambda: len(server.of(ListJobs)) > before)
+    connected.tick_for(0.1)
+
+    assert [each.offset for each in server.of(ListJobs)[before:]] == [0]
+
+
+def test_a_running_job_that_the_server_has_no_more_is_not_called_running(connected, server):
+    connected.generate()
+    restart()
+    server.states.clear()
+
+    bpy.ops.sketchbridge.connect()
+    connected.until(lambda: JOBS.newest_first[0].status == "deleted")
+
+    assert JOBS.newest_first[0].sentence == "There is no such job."
+
+
 def test_its_settings_can_be_used_again(connected, server):
     key = finished(connected, server, seed=42, quality="draft", source_words="blurry").key
     connected.settings.seed, connected.settings.prompt, connected.settings.source_words = 0, "something else", ""
@@ -74,6 +117,18 @@ def test_the_thumbnail_stays_over_sessions_and_goes_with_the_job(connected, serv
     assert JOBS.newest_first == []
 
 
+def test_a_job_whose_result_has_no_picture_keeps_its_newest_preview(connected, server):
+    job = connected.generate()
+    server.send_preview(job.job, "front", picture(16, 8))
+    connected.until(lambda: job.views)
+
+    server.finish(job.job, pictures=())
+    connected.until(lambda: job.shown == "result")
+
+    assert (history.user_folder() / f"{job.key}.png").read_bytes() == picture(16, 8)
+    assert job.key in thumbnails._Shown.previews
+
+
 def test_deleting_tells_the_server_and_leaves_the_scene(connected, server):
     job = finished(connected, server)
 
@@ -92,6 +147,19 @@ def test_a_broken_history_is_left_alone(blender):
         restart()
 
         assert JOBS.newest_first == []
+
+
+def test_a_job_with_a_status_of_another_version_is_not_taken(connected, server):
+    finished(connected, server)
+    path = history.user_folder() / "history.json"
+    saved = json.loads(path.read_text())
+    saved["jobs"][0]["status"] = "dreaming"
+    path.write_text(json.dumps(saved))
+
+    restart()
+
+    assert JOBS.newest_first == []
+    assert drawn(panel.SKETCHBRIDGE_PT_history).text == "Jobs will be listed here"
 
 
 def test_a_key_that_is_a_path_is_not_taken(connected, server):

@@ -13,14 +13,14 @@ from job_server import JobServer
 from recording_layout import RecordingLayout
 
 from blender_addon import local_backend
-from blender_addon.backend_process import BACKEND, CannotStart, find_python, readable
+from blender_addon.backend_process import BACKEND, CannotStart, find_python, is_answering, readable
 from blender_addon.connection import CONNECTION
-from blender_addon.jobs import JOBS
+from blender_addon.jobs import JOBS, Job
 
 SERVES = """
 import json, signal, sys, time
-print(json.dumps({{"event": "started", "address": sys.argv[sys.argv.index("--listen") + 1]}}), flush=True)
 signal.signal(signal.SIGTERM, lambda *_: (open({stopped!r}, "w").close(), sys.exit(0)))
+print(json.dumps({{"event": "started", "address": sys.argv[sys.argv.index("--listen") + 1]}}), flush=True)
 while True:
     time.sleep(0.02)
 """
@@ -148,6 +148,40 @@ def test_a_job_that_waits_for_it_fails_with_its_reason_and_can_be_tried_again(bl
     assert bpy.ops.sketchbridge.generate.poll()
 
 
+def test_try_again_starts_it_as_generate_does(blender_with, stand_in):
+    session = blender_with(FAILS)
+    session.settings.prompt = "a red mushroom"
+    bpy.ops.sketchbridge.generate()
+    session.until(lambda: session.job.status == "failed")
+    stand_in(SERVES)  # what was wrong is mended
+
+    bpy.ops.sketchbridge.try_again()
+
+    assert BACKEND.is_alive
+    assert not JOBS.problem
+    with JobServer(session.preferences.address):
+        session.until(lambda: session.job.status == "queued")
+
+
+def test_showing_a_job_of_before_starts_it(blender_with):
+    blender_with(SERVES)
+    JOBS.add(Job(key="0" * 32, task="text", prompt="a red mushroom", settings={}, job="job-1", status="finished"))
+
+    bpy.ops.sketchbridge.show_job(key="0" * 32)
+
+    assert BACKEND.is_alive
+
+
+def test_while_there_is_a_connection_generate_does_not_look_for_a_server(blender_with, server, monkeypatch):
+    session = blender_with(SERVES)
+    session.connect(server.address)
+    monkeypatch.setattr(local_backend, "is_answering", lambda host, port: pytest.fail("looked for a server"))
+
+    session.generate()
+
+    assert not BACKEND.is_alive
+
+
 def test_generate_does_not_start_it_where_a_server_answers_or_it_is_not_wanted(blender_with, server):
     session = blender_with(SERVES)
     session.preferences.address = server.address
@@ -194,6 +228,10 @@ def test_it_is_not_started_where_something_answers(blender_with, server):
 
     assert "press Test, or set another port" in refusal_of(bpy.ops.sketchbridge.start_backend)
     assert JOBS.problem.startswith("Something answers")
+
+
+def test_a_port_that_cannot_be_does_not_answer():
+    assert not is_answering("127.0.0.1", 99_999)
 
 
 def test_it_has_no_keys(blender_with):

@@ -46,6 +46,19 @@ def test_while_a_job_runs_generate_has_become_pause_and_cancel(job):
     assert "Bridge, step 120 of 250, 1:05 left" in layout.text
 
 
+def test_it_says_how_fast_a_job_runs_and_on_what(job, connected, server):
+    assert "5.0 steps a second" in main().text
+
+    server.set_state(job.job, "running", device="cuda:0")
+    server.progress(job.job, 130, 250, steps_per_second=0.4)
+    connected.until(lambda: job.step == 130)
+    assert "2.5 s a step on cuda:0" in main().text
+
+    server.set_state(job.job, "paused", device="cuda:0")
+    connected.until(lambda: job.status == "paused")
+    assert "On cuda:0" in main().text
+
+
 def test_paused_it_offers_to_resume(job, connected, server):
     server.set_state(job.job, "paused")
     connected.until(lambda: job.status == "paused")
@@ -73,6 +86,18 @@ def test_a_finished_job_can_be_accepted_or_discarded_and_the_next_one_begun(job,
     connected.until(lambda: job.shown == "result")
 
     assert {"generate", "accept", "discard"} <= set(main().operators)
+
+
+def test_an_accepted_result_is_called_so(job, connected, server):
+    server.finish(job.job)
+    connected.until(lambda: job.shown == "result")
+    assert "Finished" in main().text
+
+    bpy.ops.sketchbridge.accept()
+
+    layout = main()
+    assert "Accepted" in layout.text
+    assert not {"accept", "discard"} & set(layout.operators)
 
 
 def test_an_undone_result_can_be_put_back(job, connected, server):
@@ -119,14 +144,14 @@ def test_without_online_access_there_is_the_button_that_opens_the_preference(ble
     assert "online access is off" in layout.text
 
 
-def test_without_a_server_there_is_the_way_to_the_preferences(blender):
+def test_without_a_server_there_is_the_way_to_the_preferences(blender, impatient):
     CONNECTION.open("tcp://127.0.0.1:1")
     blender.until(lambda: CONNECTION.state in ("lost", "refused"))
 
     assert "preferences.addon_show" in main().operators
 
 
-def test_while_the_local_backend_starts_it_says_so(blender, monkeypatch):
+def test_while_the_local_backend_starts_it_says_so(blender, impatient, monkeypatch):
     monkeypatch.setattr(BACKEND, "state", "starting")
     CONNECTION.open("tcp://127.0.0.1:1")
     blender.until(lambda: CONNECTION.state in ("lost", "refused"))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from real_server import ENVIRONMENT, PYTHON, RealServer, can_serve
 
+from blender_addon import history
 from blender_addon.backend_process import BACKEND
 from blender_addon.connection import CONNECTION
 from blender_addon.scene_mesh import read_positions
@@ -116,6 +117,7 @@ def test_a_mesh_forms_and_is_paused_steered_edited_and_cancelled(session):
     bpy.ops.sketchbridge.cancel()
     session.until(lambda: job.status == "cancelled" and job.shown == "result", SECONDS)
     assert bpy.ops.sketchbridge.accept.poll()
+    assert (history.user_folder() / f"{job.key}.png").is_file()  # the thumbnail in the history
 
 
 def test_a_finished_mesh_has_its_texture(session):

@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tools.build_extension import PYTHONS, CannotBuild, Pythons, build_dev, build_release, release_manifest, version
+from tools.build_extension import (
+    PYTHONS,
+    CannotBuild,
+    Pythons,
+    build_dev,
+    build_release,
+    fetch_wheels,
+    release_manifest,
+    version,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 ADDON = REPOSITORY / "blender_addon"
@@ -88,6 +97,20 @@ def test_a_folder_with_two_wheels_is_refused(tmp_path):
 
     with pytest.raises(CannotBuild, match="must hold one wheel"):
         fetch_wheel(pythons, "win_amd64", tmp_path)
+
+
+def test_wheels_that_are_there_are_not_fetched_again(tmp_path, monkeypatch):
+    for platform in ("manylinux_2_28_x86_64", "win_amd64"):
+        (tmp_path / f"py311-{platform}").mkdir()
+        (tmp_path / f"py311-{platform}" / f"pyzmq-27.3.0-cp311-cp311-{platform}.whl").touch()
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: pytest.fail("pip was called"))
+
+    found = fetch_wheels(PY311, ("linux-x64", "windows-x64"), tmp_path)
+
+    assert {name: path.parent.name for name, path in found.items()} == {
+        "linux-x64": "py311-manylinux_2_28_x86_64",
+        "windows-x64": "py311-win_amd64",
+    }
 
 
 def test_the_version_is_the_same_everywhere():

@@ -31,8 +31,8 @@ from driver import (
 PACKAGE = "bl_ext.user_default.sketchbridge"
 SAVED = "/share/first_mesh.blend"
 SNAPSHOTS = 20
-BELOW_GENERATE = 37
-"""Pixels from the button to the header of the next panel."""
+BELOW_GENERATE = {"advanced": 37, "history": 63}
+"""Pixels from the button to the headers of the panels below it, while these are closed."""
 PROMPT = "a red mushroom"
 
 
@@ -70,7 +70,7 @@ def scenario():
     yield from _key("DEL")  # the default cube, which is where the mesh is to form
     yield from until(lambda: "Cube" not in bpy.data.objects, "the cube is deleted")
     settings = bpy.context.scene.sketchbridge
-    settings.quality, settings.steps = "draft", int(os.environ.get("STEPS", "80"))
+    settings.quality, settings.steps = "draft", int(os.environ.get("STEPS", "120"))
     settings.texture_size = "512"
     yield from press_button("sketchbridge.connect")
     yield from until(lambda: _of_extension("connection").CONNECTION.is_connected, "connected")
@@ -79,7 +79,7 @@ def scenario():
     screenshot("blender-ready")
 
     generate = yield from find_in_sidebar("sketchbridge.generate")
-    yield from _show_advanced(*generate)
+    yield from _show_panel("advanced", *generate)
     yield from click(*generate)
     yield from until(lambda: _job() is not None and _job().job, "the server has the job")
     seen = set()
@@ -93,12 +93,18 @@ def scenario():
         raise Failed("the view was not turned")
     pause = yield from find_in_sidebar("sketchbridge.pause")
     yield from until(lambda: len(seen) >= SNAPSHOTS, f"{SNAPSHOTS} snapshots", 400)
-    yield from drawn_anew()
-    screenshot("blender-forming")
+    screenshot("blender-forming")  # the viewport is drawn with every snapshot
     yield from click(*pause)
-    yield from until(lambda: _job().status == "paused", "paused", 120)
+    yield from until(lambda: _job().status == "paused" or not _job().is_active, "it has stopped", 120)
+    if _job().status != "paused":
+        raise Failed(f"it was {_job().status} before it could be paused: give it more STEPS")
     yield from drawn_anew()
     screenshot("blender-paused")
+    settings.smoothness = 2.0
+    yield from drawn_anew()
+    screenshot("blender-steering")
+    yield from press_button("sketchbridge.steer")
+    yield from until(lambda: _job().steered["smoothness"] == 2.0 and not _job().asked, "steered", 60)
     yield from press_button("sketchbridge.resume")
     yield from until(lambda: _job().status == "running" or not _job().is_active, "it goes on", 120)
     yield from until(lambda: _job().shown == "result", "the result is there", 400)
@@ -115,6 +121,9 @@ def scenario():
     yield from drawn_anew()
     screenshot("blender-accepted")
     bpy.ops.wm.save_as_mainfile(filepath=SAVED)
+    bpy.ops.sketchbridge.new_job()
+    yield from drawn_anew()
+    yield from _show_panel("history", *(yield from find_in_sidebar("sketchbridge.generate")))
     yield from _show_preferences()
     say("quits")
     bpy.ops.wm.quit_blender()
@@ -146,12 +155,12 @@ def _type_prompt(settings):
     yield from until(lambda: settings.prompt == PROMPT, f"the prompt is {PROMPT}", 20)
 
 
-def _show_advanced(x, y):
-    """Opens the panel below Generate by its header, and closes it again."""
-    header = (x, y - BELOW_GENERATE)
+def _show_panel(name, x, y):
+    """Opens a panel below Generate by its header, and closes it again."""
+    header = (x, y - BELOW_GENERATE[name])
     yield from click(*header)
     yield from drawn_anew()
-    screenshot("blender-advanced")
+    screenshot(f"blender-{name}")
     yield from click(*header)
     yield from drawn_anew()
 

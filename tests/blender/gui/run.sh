@@ -22,7 +22,7 @@ case $suite in
         zip=$(cd "$shared" && ls sketchbridge-*-dev.zip)
         ;;
     *)
-        cp dist/sketchbridge-*-abi3.zip "$shared"
+        .venv/bin/python -m tools.build_extension --out "$shared"
         zip=$(cd "$shared" && ls sketchbridge-*-abi3.zip)
         ;;
 esac
@@ -37,7 +37,7 @@ OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES= .venv/bin/python -m backend serve \
 backend=$!
 trap 'kill $backend 2>/dev/null; wait 2>/dev/null' EXIT
 
-inside SERVER="$server" STEPS="${STEPS:-80}" PATIENCE="${PATIENCE:-1}" SECONDS_AT_MOST="${SECONDS_AT_MOST:-600}" \
+inside SERVER="$server" STEPS="${STEPS:-120}" PATIENCE="${PATIENCE:-1}" SECONDS_AT_MOST="${SECONDS_AT_MOST:-600}" \
     bash /share/gui/run_blender.sh /share/gui/first_mesh.py 2>&1 | tee "$shared/blender.txt"
 grep -q "quits" "$shared/blender.txt"
 if [ -n "${PICTURES:-}" ]; then # the viewport with its sidebar, small enough for a repository
