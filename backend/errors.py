@@ -3,6 +3,7 @@
     SketchbridgeError
       BadInput            a setting, prompt or file that was given is wrong; the message says what would be right
         UnreadableMesh    an initial mesh that cannot be read or used
+        BadPicture        a picture that a server was sent and that cannot be decoded or used
       MissingModel        the diffusion model is not there, or is no diffusers pipeline
       EmptySurface        a surface that has vanished, so that there is no mesh to write
       OutputNotWritable   the place for the results cannot be written
@@ -26,6 +27,10 @@ class BadInput(SketchbridgeError, ValueError):
 
 class UnreadableMesh(BadInput):
     """A mesh file that cannot be read, is empty, or holds numbers that make no surface."""
+
+
+class BadPicture(BadInput):
+    """A picture from a client that cannot be decoded, or in which nothing is drawn."""
 
 
 class MissingModel(SketchbridgeError):

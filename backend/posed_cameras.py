@@ -46,7 +46,11 @@ class PosedCameras:
         focal = 1.0 / self.half_heights
         zero, one = torch.zeros_like(focal), torch.ones_like(focal)
         right, up = 2 * self.shifts[:, 0] / aspect, 2 * self.shifts[:, 1]
-        depth = FAR_METRES - NEAR_METRES
+        # Small things seen through a long lens: the depths that are shown go away with the camera.
+        distances = self.world_to_camera[:, :3, 3].norm(dim=-1)
+        away = torch.where(flat, one, (distances / (FAR_METRES / 2)).clamp(min=1))
+        near, far = NEAR_METRES * away, FAR_METRES * away
+        depth = far - near
         matrices = torch.zeros(len(self), 4, 4, dtype=focal.dtype, device=focal.device)
         matrices[:, 0, 0] = focal / aspect
         matrices[:, 1, 1] = -focal
@@ -55,10 +59,8 @@ class PosedCameras:
         matrices[:, 1, 2] = torch.where(flat, zero, -up)
         matrices[:, 0, 3] = torch.where(flat, -right, zero)
         matrices[:, 1, 3] = torch.where(flat, up, zero)
-        matrices[:, 2, 2] = torch.where(flat, -2 / depth * one, -(FAR_METRES + NEAR_METRES) / depth * one)
-        matrices[:, 2, 3] = torch.where(
-            flat, -(FAR_METRES + NEAR_METRES) / depth * one, -2 * FAR_METRES * NEAR_METRES / depth * one
-        )
+        matrices[:, 2, 2] = torch.where(flat, -2 / depth, -(far + near) / depth)
+        matrices[:, 2, 3] = torch.where(flat, -(far + near) / depth, -2 * far * near / depth)
         matrices[:, 3, 2] = torch.where(flat, zero, -one)
         matrices[:, 3, 3] = torch.where(flat, one, zero)
         return matrices

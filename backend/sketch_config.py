@@ -35,8 +35,9 @@ class SketchConfig:
 class SketchToMeshSettings(MeshSettings):
     """A textured mesh that fits drawings and looks like a sentence."""
 
-    views: Sequence[str] = field(kw_only=True)
-    """As behind `--view`; see `sketches.view_argument`. Kept as a tuple."""
+    views: Sequence[str] | None = field(kw_only=True)
+    """As behind `--view`; see `sketches.view_argument`. Kept as a tuple. None if the drawings are in no files: whoever
+    makes the task gives them."""
     mesh: str | None = None
     """The file of a blocked-out shape to begin with."""
     strength: float | None = None
@@ -47,20 +48,24 @@ class SketchToMeshSettings(MeshSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.views, str) or not all(isinstance(view, str) for view in self.views):
-            raise BadInput(f"views must be a list of texts such as {EXAMPLES}; got {self.views!r}")
-        object.__setattr__(self, "views", tuple(self.views))  # JSON gives a list
-        if not 1 <= len(self.views) <= MOST_SKETCHES:
-            raise BadInput(f"give 1 to {MOST_SKETCHES} views such as {EXAMPLES}; got {len(self.views)}")
-        names = [parse_view(view).name for view in self.views]
-        doubled = next((name for name in names if names.count(name) > 1), None)
-        if doubled is not None:
-            raise BadInput(f"two drawings are given for {doubled}; each side can have one")
+        if self.views is not None:
+            self._check_views(self.views)
         check_number("strength", self.strength, 0.0, 1.0)
         check_number("sketch weight", self.sketch_weight, 0.0, 100.0)
         check_whole_number("faces", self.faces, 100, 5_000_000)
         if self.strength is not None and self.mesh is None:
             raise BadInput("strength says how strongly a mesh is kept to, and no mesh is given; give --mesh too")
+
+    def _check_views(self, views: Sequence[str]) -> None:
+        if isinstance(views, str) or not all(isinstance(view, str) for view in views):
+            raise BadInput(f"views must be a list of texts such as {EXAMPLES}; got {views!r}")
+        object.__setattr__(self, "views", tuple(views))  # JSON gives a list
+        if not 1 <= len(views) <= MOST_SKETCHES:
+            raise BadInput(f"give 1 to {MOST_SKETCHES} views such as {EXAMPLES}; got {len(views)}")
+        names = [parse_view(view).name for view in views]
+        doubled = next((name for name in names if names.count(name) > 1), None)
+        if doubled is not None:
+            raise BadInput(f"two drawings are given for {doubled}; each side can have one")
 
     def resolve_sketches(self) -> SketchConfig:
         """What the loop minimises for the drawings."""

@@ -13,6 +13,7 @@ from typing import Any
 from backend.config import DistillationConfig, OptimisationConfig
 from backend.geometry.placed_mesh import PlacedMesh
 from backend.picture_config import PictureConfig
+from backend.sketches.sketch import Sketch
 
 MESH_WEIGHT_UNIT = 20.0
 """`SurfaceConfig.mesh_weight` for a steered weight of 1: the surface follows the prompt and keeps its proportions."""
@@ -36,6 +37,16 @@ class Steering:
     more_steps: int | None = None
     mesh: PlacedMesh | None = None
     """An edited one, to go on from."""
+    remove_sketches: tuple[str, ...] = ()
+    """Names of drawings to forget, before others are added."""
+    add_sketches: tuple[Sketch, ...] = ()
+    """New drawings, or new versions of those with the same names."""
+    sketch_weights: tuple[tuple[str, float], ...] = ()
+    """Names and new weights, which count after drawings are added."""
+
+    @property
+    def changes_sketches(self) -> bool:
+        return bool(self.remove_sketches or self.add_sketches or self.sketch_weights)
 
     @property
     def for_meshes_alone(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from backend.pictures import encode_picture
 from backend.report import SKETCH_PREFIX, SKETCHES_NAME
 from backend.run_folder import RunFolder
 from backend.sketch_config import SketchToMeshSettings
-from backend.sketches.overlay import SketchScore
+from backend.sketches.overlay import SketchScore, fit_sentence
 from backend.sketches.view_argument import with_absolute_path
 from backend.tasks.sketch_to_mesh import SketchToMesh
 
@@ -41,18 +41,8 @@ def deliver_with_sketches(
         _write_overlays(run, scores, job.overlays())
     except OSError as error:
         run.notice(f"the drawings over the mesh could not be written ({error.strerror or error})")
-    run.notice("how well the drawings fit: " + "; ".join(map(said, scores)), progress.step)
+    run.notice(fit_sentence(scores), progress.step)
     return deliver(job, run, display, progress, output)
-
-
-def said(score: SketchScore) -> str:
-    """`front: IoU 0.94, 91 % of the lines met`."""
-    facts = []
-    if score.silhouette_iou is not None:
-        facts.append(f"IoU {score.silhouette_iou:.2f}")
-    if score.lines_met is not None:
-        facts.append(f"{100 * score.lines_met:.0f} % of the lines met")
-    return f"{score.name}: {', '.join(facts)}"
 
 
 def _write_overlays(run: RunFolder, scores: list[SketchScore], pictures: list[np.ndarray]) -> None:
@@ -60,7 +50,7 @@ def _write_overlays(run: RunFolder, scores: list[SketchScore], pictures: list[np
     for number, (score, picture) in enumerate(zip(scores, pictures, strict=True), start=1):
         name = f"{SKETCH_PREFIX}{number}.png"  # what a drawing is called may not do for a file
         write_whole_file(run.path / name, encode_picture(picture, ".png"))
-        record.append({"picture": name, "caption": said(score), **dataclasses.asdict(score)})
+        record.append({"picture": name, "caption": str(score), **dataclasses.asdict(score)})
     write_whole_file(run.path / SKETCHES_NAME, (json.dumps(record, indent=2) + "\n").encode())
 
 

@@ -11,32 +11,34 @@ import torch
 from backend.appearance.bake import FinishedMesh
 from backend.config import JobSettings, TextToMeshSettings, TextureMeshSettings
 from backend.diffusion.prior import DiffusionPrior
-from backend.errors import BadInput, EmptySurface, MissingModel, SketchbridgeError
+from backend.errors import BadInput, BadPicture, EmptySurface, MissingModel, SketchbridgeError
 from backend.geometry.mesh_input import Placement
 from backend.geometry.placed_mesh import PlacedMesh
 from backend.picture_config import TextToImageSettings
 from backend.pictures import FinishedPictures, encode_picture, read_png
 from backend.server.mesh_conversion import placed_mesh, placement_of, textured_mesh, untextured_mesh
+from backend.server.sketch_conversion import placed_sketch, placed_sketches, refuse_scribbles
 from backend.server.worker_config import WorkerConfig
+from backend.sketch_config import SketchToMeshSettings
+from backend.sketches.overlay import fit_sentence
+from backend.sketches.sketch import Sketch
 from backend.steering import Steering
 from backend.tasks.mesh_task import MeshTask
 from backend.tasks.picture_task import PictureTask
 from backend.tasks.setting_up import PriorLoader
+from backend.tasks.sketch_to_mesh import SketchToMesh
 from backend.tasks.text_to_image import TextToImage
 from backend.tasks.text_to_mesh import TextToMesh
 from backend.tasks.texture_mesh import TextureMesh
 from protocol.geometry import InputMesh, NamedPicture
 from protocol.messages import Finished, SubmitJob, UpdateJob
 
-ServedTask = TextToMesh | TextureMesh | TextToImage
+ServedTask = TextToMesh | TextureMesh | SketchToMesh | TextToImage
 _AS_THEY_ARE = (
     "steps", "seed", "method", "guidance_scale", "bridge_start", "source_suffix", "target_suffix", "device",
 )  # fmt: skip
 """Fields that mean the same on the wire and in `JobSettings`."""
-
-
-class BadPicture(BadInput):
-    """A picture from a client that cannot be decoded or used."""
+_SENT_MESH = "the mesh that was sent"
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,12 @@ class JobRequest:
         """
         given = None if self.message.mesh is None else self._placed(self.message.mesh, notice)
         loader = self._explaining(loader)
+        settings = self.settings
+        if isinstance(settings, SketchToMeshSettings):
+            sketches = placed_sketches(self.message.sketches, self.placement, notice)
+            return SketchToMesh(settings, notice, given=given, sketches=sketches, loader=loader)
         if self.message.sketches:
             notice("sketches are not looked at by this task; the prompt and the mesh are")
-        settings = self.settings
         if isinstance(settings, TextureMeshSettings):
             return TextureMesh(settings, notice, given=given, loader=loader)
         if isinstance(settings, TextToMeshSettings):
@@ -107,9 +112,7 @@ class JobRequest:
         return load
 
     def steering(self, update: UpdateJob, notice: Callable[[str], None]) -> Steering:
-        """An update as a change for the loop. An edited mesh that cannot be used is left out, and told."""
-        if update.add_sketches or update.remove_sketches or update.sketch_weights:
-            notice("sketches cannot be changed: this task does not look at them")
+        """An update as a change for the loop. An edited mesh or a sketch that cannot be used is left out, and told."""
         mesh = None
         if update.mesh is not None:
             try:
@@ -126,7 +129,27 @@ class JobRequest:
             mesh_weight=update.mesh_weight,
             more_steps=update.more_steps,
             mesh=mesh,
+            **self._sketch_changes(update, notice),
         )
+
+    def _sketch_changes(self, update: UpdateJob, notice: Callable[[str], None]) -> dict[str, Any]:
+        """Those fields of a `Steering`."""
+        if not (update.add_sketches or update.remove_sketches or update.sketch_weights):
+            return {}
+        if self.message.task != "sketch":
+            notice("sketches cannot be changed: this task does not look at them")
+            return {}
+        added: list[Sketch] = []
+        for sketch in update.add_sketches:
+            try:
+                added.append(placed_sketch(sketch, self.placement, notice))
+            except BadInput as error:
+                notice(f"a sketch was left out: {error}")
+        return {
+            "add_sketches": tuple(added),
+            "remove_sketches": update.remove_sketches,
+            "sketch_weights": tuple((each.name, each.weight) for each in update.sketch_weights),
+        }
 
     def _placed(self, mesh: InputMesh, notice: Callable[[str], None]) -> PlacedMesh:
         if mesh.locked is not None and mesh.locked.any() and self.message.task != "texture":
@@ -153,7 +176,10 @@ class JobRequest:
         assert isinstance(result, FinishedMesh)
         given = task.mesh if isinstance(task, TextureMesh) else None
         mesh, textures = textured_mesh(result, self.placement, given)
-        return Finished(**facts, mesh=mesh, textures=textures), result.report.notes
+        notes = result.report.notes
+        if isinstance(task, SketchToMesh):
+            notes += (fit_sentence(task.scores()),)
+        return Finished(**facts, mesh=mesh, textures=textures), notes
 
     def partial(self, job: str, task: ServedTask, step: int, seconds: float) -> Finished:
         """What is there now, made in milliseconds: a mesh with colours at its vertices, or a picture.
@@ -174,7 +200,7 @@ class JobRequest:
 def _refuse_what_is_not_there(message: SubmitJob) -> None:
     settings = message.settings
     if message.task == "sketch":
-        raise BadInput("this server cannot make meshes from sketches yet; ask for the task text")
+        refuse_scribbles(message.sketches)
     if settings.lora is not None:
         raise BadInput(f"this server cannot use the LoRA {settings.lora}, or any other; leave it out")
     if settings.environment is not None:
@@ -191,7 +217,11 @@ def _settings_of(message: SubmitJob, prior: str) -> JobSettings:
         return TextToImageSettings(**chosen)
     chosen |= {"quality": wire.quality, "texture_size": wire.texture_size, "rasteriser": wire.rasteriser}
     if message.task == "texture":
-        return TextureMeshSettings(**chosen, mesh="the mesh that was sent", up="z")
+        return TextureMeshSettings(**chosen, mesh=_SENT_MESH, up="z")
+    if message.task == "sketch":
+        return SketchToMeshSettings(
+            **chosen, faces=wire.faces, views=None, mesh=None if message.mesh is None else _SENT_MESH
+        )
     return TextToMeshSettings(**chosen, faces=wire.faces)
 
 

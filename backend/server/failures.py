@@ -10,13 +10,13 @@ import torch
 
 from backend.errors import (
     BadInput,
+    BadPicture,
     EmptySurface,
     MissingModel,
     MissingRasteriser,
     OutputNotWritable,
     UnreadableMesh,
 )
-from backend.server.conversion import BadPicture
 from protocol.messages import FailureCode
 
 _WITH_THEIR_OWN_WORDS: tuple[tuple[type[Exception], FailureCode], ...] = (

@@ -102,7 +102,7 @@ class JobsConfig:
     priors: frozenset[str] = frozenset({"embedded"})
     loras: frozenset[str] = frozenset()
     environments: frozenset[str] = frozenset()
-    tasks: tuple[Task, ...] = ("text", "texture", "image")
+    tasks: tuple[Task, ...] = ("text", "texture", "sketch", "image")
     """Those it serves."""
 
     checkpoint_seconds: float = 60.0

@@ -10,6 +10,7 @@ from backend.server.worker_pool import suits
 from protocol.geometry import InputMesh
 from protocol.messages import RefusalCode, Refused, SubmitJob, UpdateJob
 from protocol.settings import Limits
+from protocol.sketches import Sketch
 
 
 class Refusal(Exception):
@@ -49,6 +50,7 @@ def check_submit(message: SubmitJob, limits: Limits, config: JobsConfig, devices
     if settings.faces is not None:
         _require_at_most("settings.faces", settings.faces, limits.faces, "faces")
     _require_at_most("sketches", len(message.sketches), limits.sketches, "sketches")
+    _refuse_scribbles("sketches", message.sketches)
 
 
 def check_update(message: UpdateJob, limits: Limits, config: JobsConfig) -> None:
@@ -62,6 +64,7 @@ def check_update(message: UpdateJob, limits: Limits, config: JobsConfig) -> None
     for name in ("add_sketches", "remove_sketches", "sketch_weights"):
         if getattr(message, name) and "sketch" not in config.tasks:
             raise Refusal("bad-message", _NO_SKETCHES, name, "left out")
+    _refuse_scribbles("add_sketches", message.add_sketches)
 
 
 _NO_SKETCHES = "Sketches are not served yet by this server: leave them out."
@@ -111,6 +114,16 @@ def _require_size(path: str, mesh: InputMesh | None, limits: Limits) -> None:
     if mesh is not None:
         _require_at_most(f"{path}.positions", len(mesh.positions), limits.vertices, "vertices")
         _require_at_most(f"{path}.faces", len(mesh.faces), limits.faces, "faces")
+
+
+def _refuse_scribbles(path: str, sketches: Iterable[Sketch]) -> None:
+    for index, sketch in enumerate(sketches):
+        if sketch.drawn == "scribble":
+            sentence = (
+                f"The sketch {sketch.name} is a scribble, which steers through a ControlNet, and this server has none; "
+                "send it as lines, or as an outline if it is closed."
+            )
+            raise Refusal("bad-message", sentence, f"{path}[{index}].drawn", "lines or outline")
 
 
 def _require_at_most(path: str, count: int, most: int, what: str) -> None:

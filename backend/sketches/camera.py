@@ -107,6 +107,9 @@ class SketchCamera:
     ) -> SketchCamera:
         """A camera that stands anywhere.
 
+        An orthographic one is moved along its axis to before the object, since some stand within it or behind it; what
+        it shows stays the same.
+
         Raises:
             BadInput: The matrix is no rotation with a place, or a number is outside its range.
         """
@@ -121,14 +124,26 @@ class SketchCamera:
             )
         _check("field of view", fov_degrees, 1.0, 170.0)
         _check("height", height_metres, 1e-4, 1e6)
-        half = height_metres / 2 if projection == "orthographic" else math.tan(math.radians(fov_degrees) / 2)
-        return cls(tuple(matrix.tolist()), projection, half, shift)
+        if projection == "perspective":
+            return cls(tuple(matrix.tolist()), projection, math.tan(math.radians(fov_degrees) / 2), shift)
+        place, backward = matrix.view(4, 4)[:3, 3], matrix.view(4, 4)[:3, 2]
+        place += backward * (_FLAT_DISTANCE_METRES - place @ backward)
+        return cls(tuple(matrix.tolist()), projection, height_metres / 2, shift)
 
     @property
     def angles_degrees(self) -> tuple[float, float]:
         """Azimuth in [0, 360) and elevation of the side that the camera looks at the object from."""
         x, y, z = (self.camera_to_world[4 * row + 2] for row in range(3))  # the camera's own +Z, backwards
         return math.degrees(math.atan2(x, z)) % 360.0, math.degrees(math.asin(min(1.0, max(-1.0, y))))
+
+    @property
+    def framing_metres(self) -> float:
+        """Half of what the picture's height spans at the object's middle, which lies before the camera."""
+        if self.projection == "orthographic":
+            return self.half_height
+        x, y, z = (self.camera_to_world[4 * row + 3] for row in range(3))
+        backward = (self.camera_to_world[4 * row + 2] for row in range(3))
+        return self.half_height * sum(place * axis for place, axis in zip((x, y, z), backward, strict=True))
 
     def for_square(self, aspect: float) -> SketchCamera:
         """The camera of the square picture that results when one of this aspect gets a margin on its shorter sides."""

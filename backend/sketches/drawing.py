@@ -7,17 +7,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 from PIL import Image
 from scipy import ndimage
 
 from backend.errors import BadInput
-from backend.sketches.camera import SketchCamera
+from backend.geometry.dmtet import DMTetConfig
+from backend.geometry.mesh_input import BALL_RADIUS_METRES
+from backend.sketches.camera import SketchCamera, posed
 from backend.sketches.outline import silhouette
 from backend.sketches.sketch import INK_PIXELS, Sketch
 
 FITTED_RADIUS_METRES = 0.85
 """How far from the middle drawings reach that may be scaled; objects fit a ball of 0.9."""
+_MOST_METRES = DMTetConfig().half_extent_metres
+"""On each axis, from the middle: there can be a surface no further out."""
 _LEVEL_DEGREES = 15.0
 _TOLD_DIFFERENCE = 0.05
 
@@ -36,6 +41,15 @@ class Drawing:
     @property
     def name(self) -> str:
         return self.sketch.name
+
+    @property
+    def is_level(self) -> bool:
+        """Whether it was drawn from around the horizon, so that its height is the object's."""
+        return abs(self.camera.angles_degrees[1]) < _LEVEL_DEGREES
+
+    def bounding_box(self) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
+        """Lowest and highest x and y of the shape, or of the ink, from -1 to 1 across the picture, y upwards."""
+        return _bounding_box(self.ink if self.shape is None else self.shape)
 
     def signed_distances(self) -> Float[np.ndarray, "height width"]:
         """To the border of the shape, negative inside, in shares of the picture's height."""
@@ -66,10 +80,18 @@ def ready_drawings(
     doubled = next((name for name in names if names.count(name) > 1), None)
     if doubled is not None:
         raise BadInput(f"two sketches are called {doubled}; each view can be given once")
-    return fitted([_ready(sketch, notice) for sketch in sketches], notice)
+    drawings = fitted([ready_drawing(sketch, notice) for sketch in sketches], notice)
+    for drawing in drawings:
+        tell_what_is_cut(drawing, notice)
+    return drawings
 
 
-def _ready(sketch: Sketch, notice: Callable[[str], None]) -> Drawing:
+def ready_drawing(sketch: Sketch, notice: Callable[[str], None] = lambda sentence: None) -> Drawing:
+    """One sketch, its camera not fitted to any other.
+
+    Raises:
+        BadInput: It is empty or cannot be closed.
+    """
     ink = sketch.square_ink(notice)
     try:
         shape = silhouette(ink, sketch.drawn, sketch.name)
@@ -90,8 +112,8 @@ def fitted(drawings: Sequence[Drawing], notice: Callable[[str], None] = lambda s
     """
     if any(drawing.camera.is_placed for drawing in drawings):
         return tuple(drawings)
-    boxes = [_bounding_box(drawing.ink if drawing.shape is None else drawing.shape) for drawing in drawings]
-    level = [index for index, each in enumerate(drawings) if abs(each.camera.angles_degrees[1]) < _LEVEL_DEGREES]
+    boxes = [drawing.bounding_box() for drawing in drawings]
+    level = [index for index, each in enumerate(drawings) if each.is_level]
     sizes = np.ones(len(drawings))  # by which the pictures are enlarged, relative to one another
     for index in level[1:]:
         first, other = (box[1][1] - box[0][1] for box in (boxes[level[0]], boxes[index]))
@@ -109,6 +131,48 @@ def fitted(drawings: Sequence[Drawing], notice: Callable[[str], None] = lambda s
         camera = drawing.camera.reframed(framing, (float(centre[0]), float(centre[1])))
         result.append(dataclasses.replace(drawing, camera=camera))
     return tuple(result)
+
+
+def fitted_beside(drawings: Sequence[Drawing], new: Drawing) -> Drawing:
+    """A new drawing with a camera that fits those which are there already. They stay as they are.
+
+    A new version of a drawing keeps its camera, so that a line more does not move the object. Another one whose scale
+    is free is moved to the middle; one from around the horizon gets the height of the first such drawing that is
+    there, any other the scale of the first drawing.
+
+    Args:
+        drawings: With their cameras fitted.
+        new: As `ready_drawing` makes it.
+    """
+    before = next((each for each in drawings if each.name == new.name), None)
+    if before is not None and before.sketch.square_camera() == new.camera:
+        return dataclasses.replace(new, camera=before.camera)
+    if new.camera.is_placed or any(each.sketch.camera.is_placed for each in drawings):
+        return new
+    low, high = new.bounding_box()
+    framing = FITTED_RADIUS_METRES / (float(np.hypot(*(high - low))) / 2)
+    level = next((each for each in drawings if each.is_level), None)
+    if new.is_level and level is not None:
+        below, above = level.bounding_box()
+        framing = level.camera.framing_metres * float((above[1] - below[1]) / (high[1] - low[1]))
+    elif drawings:
+        framing = min(framing, drawings[0].camera.framing_metres)  # larger ones would not fit the ball
+    centre = (low + high) / 2
+    return dataclasses.replace(new, camera=new.camera.reframed(framing, (float(centre[0]), float(centre[1]))))
+
+
+def tell_what_is_cut(drawing: Drawing, notice: Callable[[str], None]) -> None:
+    """Says of a drawing whose camera has a place that it shows more than there is room for."""
+    if not drawing.camera.is_placed:
+        return
+    low, high = drawing.bounding_box()
+    middle = posed([drawing.camera]).project(torch.zeros(1, 3))[0, 0].double().numpy() * (1, -1)
+    reach = float(np.abs(np.stack([low, high]) - middle).max()) * drawing.camera.framing_metres
+    if reach > _MOST_METRES:
+        notice(
+            f"the sketch {drawing.name} reaches {reach / BALL_RADIUS_METRES:.1f} times as far from the object's middle "
+            "as the ball in which it grows; what lies beyond is cut off. Place that ball around what was drawn"
+        )
 
 
 def _bounding_box(mask: Bool[np.ndarray, "height width"]) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -59,7 +59,7 @@ def first_shape(drawings: Sequence[Drawing]) -> PlacedMesh:
     """
     shaped = [drawing for drawing in drawings if drawing.shape is not None]
     if not shaped:
-        raise BadInput("none of the sketches encloses a shape, so that there is nothing to begin with; give --mesh")
+        raise BadInput("none of the sketches encloses a shape to begin with; draw an outline, or give a mesh")
     grid = TetrahedralGrid(CELLS)
     points = grid.positions().view(-1, 3)
     return _hull(shaped, [_look(drawing, points) for drawing in shaped], grid)
@@ -90,8 +90,17 @@ def _hull(shaped: Sequence[Drawing], seen: Sequence[_Seen], grid: TetrahedralGri
     )
 
 
-def tell_contradictions(rasteriser: Rasteriser, drawings: Sequence[Drawing], notice: Callable[[str], None]) -> None:
-    """Says of each pair of outlines by how much no object can fit both."""
+def tell_contradictions(
+    rasteriser: Rasteriser,
+    drawings: Sequence[Drawing],
+    notice: Callable[[str], None],
+    new: Collection[str] | None = None,
+) -> None:
+    """Says of each pair of outlines by how much no object can fit both.
+
+    Args:
+        new: Only pairs with one of these names are looked at, the others having been told of; None for all pairs.
+    """
     shaped = [drawing for drawing in drawings if drawing.shape is not None]
     if len(shaped) < 2:
         return
@@ -101,6 +110,8 @@ def tell_contradictions(rasteriser: Rasteriser, drawings: Sequence[Drawing], not
     seen = [_look(drawing, points) for drawing in shaped]
     for first, second in combinations(range(len(shaped)), 2):
         pair = (shaped[first], shaped[second])
+        if new is not None and not any(drawing.name in new for drawing in pair):
+            continue
         try:
             hull = _hull(pair, (seen[first], seen[second]), grid).triangle_mesh()
         except BadInput:

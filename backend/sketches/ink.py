@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from scipy import ndimage
 
 from backend.errors import BadInput
 from backend.pictures import open_picture
+from backend.sketches.sketch import is_colourful
 
 _READ_PIXELS = 1024
 """Larger pictures are read at this size: lines are thinner than a pixel of a sketch beyond it."""
@@ -41,6 +42,23 @@ def ink_of_png(
 ) -> Bool[np.ndarray, "height width"]:
     """The same for the bytes of a PNG file, which errors call `name`."""
     return ink_of(open_picture(content, name), name, notice)
+
+
+def colours_of_png(
+    content: bytes, name: str, ink: Bool[np.ndarray, "height width"]
+) -> UInt8[np.ndarray, "height width 3"] | None:
+    """sRGB of the pixels of `ink`, which `ink_of_png` has made of the same file; None if its lines are all grey.
+
+    Raises:
+        BadInput: As `ink_of_png` does.
+    """
+    picture = open_picture(content, name)
+    if picture.mode.startswith("I") or picture.mode == "F":
+        return None
+    height, width = ink.shape
+    picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB").convert("RGB")
+    colours = np.asarray(picture.resize((width, height), Image.Resampling.NEAREST))
+    return colours if (ink & is_colourful(colours)).any() else None
 
 
 def ink_of(

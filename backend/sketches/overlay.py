@@ -34,6 +34,20 @@ class SketchScore:
     lines_met: float | None
     """Share of the drawn lines within `LINE_TOLERANCE` of a rendered contour; None for outlines."""
 
+    def __str__(self) -> str:
+        """`front: IoU 0.94, 91 % of the lines met`."""
+        facts = []
+        if self.silhouette_iou is not None:
+            facts.append(f"IoU {self.silhouette_iou:.2f}")
+        if self.lines_met is not None:
+            facts.append(f"{100 * self.lines_met:.0f} % of the lines met")
+        return f"{self.name}: {', '.join(facts)}"
+
+
+def fit_sentence(scores: Sequence[SketchScore]) -> str:
+    """For the user, when the mesh is finished."""
+    return "how well the drawings fit: " + "; ".join(map(str, scores))
+
 
 @torch.no_grad()
 def sketch_scores(rasteriser: Rasteriser, mesh: TriangleMesh, drawings: Sequence[Drawing]) -> list[SketchScore]:

@@ -21,6 +21,8 @@ INK_PIXELS = 512
 _NEAREST_POINTS = 0.001
 """Points nearer to the one before than this share of the picture are left out: a hand cannot mean them."""
 _LEAST_WIDTH_PIXELS = 2.0
+_LEAST_CHROMA = 40
+"""Between the largest and the smallest of red, green and blue of what is no grey, of 255."""
 
 Ink = Bool[np.ndarray, "height width"]
 
@@ -74,6 +76,8 @@ class Sketch:
     strokes: Strokes | None = None
     ink: Ink | None = None
     """Of a picture: where its lines, or its filled shape, are."""
+    ink_colours: UInt8[np.ndarray, "height width 3"] | None = None
+    """sRGB of a picture's pixels: those of the ink that are no greys are hints."""
 
     def __post_init__(self) -> None:
         if (self.strokes is None) == (self.ink is None):
@@ -81,10 +85,14 @@ class Sketch:
         if not 0 <= self.weight <= 100:
             raise BadInput(f"the weight of the sketch {self.name} must be from 0 to 100; got {self.weight:g}")
 
+    @property
+    def width_by_height(self) -> float:
+        """Aspect of what was drawn on."""
+        return self.aspect if self.ink is None else self.ink.shape[1] / self.ink.shape[0]
+
     def square_camera(self) -> SketchCamera:
         """Of the picture that `square_ink` draws."""
-        aspect = self.aspect if self.ink is None else self.ink.shape[1] / self.ink.shape[0]
-        return self.camera.for_square(aspect)
+        return self.camera.for_square(self.width_by_height)
 
     def square_ink(self, notice: Callable[[str], None] = lambda sentence: None) -> Ink:
         """What was drawn, in a square of `INK_PIXELS` with margins at the shorter sides.
@@ -102,11 +110,13 @@ class Sketch:
 
     @property
     def has_colour_hints(self) -> bool:
-        """Whether it has coloured strokes."""
-        return self.strokes is not None and self.strokes.colours is not None
+        """Whether it has coloured strokes, or the colours of a picture."""
+        return self.ink_colours is not None or (self.strokes is not None and self.strokes.colours is not None)
 
     def colour_hints(self) -> tuple[UInt8[np.ndarray, "height width 3"], Ink] | None:
-        """sRGB colours in the square picture and where they are; None for a sketch without coloured strokes."""
+        """sRGB colours in the square picture and where they are; None for a sketch without colours."""
+        if self.ink is not None and self.ink_colours is not None:
+            return _fit_colours_in_square(self.ink_colours), _fit_in_square(self.ink & is_colourful(self.ink_colours))
         if self.strokes is None or self.strokes.colours is None:
             return None
         colours, places = Image.new("RGB", (INK_PIXELS, INK_PIXELS)), Image.new("L", (INK_PIXELS, INK_PIXELS))
@@ -170,13 +180,15 @@ def thinned(points: Float[np.ndarray, "points 2"]) -> Int[np.ndarray, "kept"]:
     return np.array(kept)
 
 
+def is_colourful(colours: UInt8[np.ndarray, "height width 3"]) -> Ink:
+    """Which pixels have a colour that is no grey. Greys are ink and no hints."""
+    return np.ptp(colours, axis=-1) > _LEAST_CHROMA
+
+
 def _fit_in_square(ink: Ink | None) -> Bool[np.ndarray, "size size"]:
     assert ink is not None  # __post_init__ has seen to it
-    height, width = ink.shape
-    side = max(height, width)
-    square = np.zeros((side, side), dtype=np.uint8)
-    top, left = (side - height) // 2, (side - width) // 2
-    square[top : top + height, left : left + width] = 255 * ink
+    square = _padded_to_square(255 * ink.astype(np.uint8))
+    side = len(square)
     if side > INK_PIXELS:
         # The darkest of each block, so that thin lines of a large picture stay whole.
         from scipy.ndimage import maximum_filter
@@ -184,3 +196,19 @@ def _fit_in_square(ink: Ink | None) -> Bool[np.ndarray, "size size"]:
         square = maximum_filter(square, size=int(np.ceil(side / INK_PIXELS)))
     small = Image.fromarray(square).resize((INK_PIXELS, INK_PIXELS), Image.Resampling.BILINEAR)
     return np.asarray(small) > 127
+
+
+def _fit_colours_in_square(colours: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "size size 3"]:
+    # The nearest pixel: means over several would mix the ink's colour with that of the paper.
+    square = Image.fromarray(_padded_to_square(colours))
+    return np.asarray(square.resize((INK_PIXELS, INK_PIXELS), Image.Resampling.NEAREST))
+
+
+def _padded_to_square(picture: np.ndarray) -> np.ndarray:
+    """With margins of zeros at the shorter sides."""
+    height, width = picture.shape[:2]
+    side = max(height, width)
+    square = np.zeros((side, side, *picture.shape[2:]), dtype=np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top : top + height, left : left + width] = picture
+    return square

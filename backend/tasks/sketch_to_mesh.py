@@ -11,17 +11,23 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from backend.appearance.bake import FinishedMesh
+from backend.appearance.texture_field import TextureField
 from backend.config import OptimisationConfig
 from backend.geometry.placed_mesh import PlacedMesh
+from backend.geometry.triangle_mesh import TriangleMesh
 from backend.render.portable_rasteriser import PortableRasteriser
 from backend.render.renderer import FieldAppearance
+from backend.saved_tensors import under
 from backend.sketch_config import SketchConfig, SketchToMeshSettings
+from backend.sketches.changes import changed_drawings
 from backend.sketches.drawing import Drawing, ready_drawings
 from backend.sketches.first_shape import first_shape, tell_contradictions
 from backend.sketches.overlay import SketchScore, overlays, sketch_scores
+from backend.sketches.saved import restored_drawings, saved_drawings
 from backend.sketches.sketch import Sketch
 from backend.sketches.terms import SketchTerms
 from backend.sketches.view_argument import parse_view, read_sketch
+from backend.steering import Steering
 from backend.tasks.mesh_task import MeshTask
 from backend.tasks.setting_up import PriorLoader, set_up
 from backend.tasks.text_to_mesh import finish_surface, placed_initial_mesh
@@ -53,24 +59,49 @@ class SketchToMesh(MeshTask):
         self.settings = settings
         # First, as it is what may be wrong with the least to wait for.
         if sketches is None:
-            sketches = tuple(read_sketch(parse_view(view), notice) for view in settings.views)
-        self.drawings: tuple[Drawing, ...] = ready_drawings(sketches, notice)
+            sketches = tuple(read_sketch(parse_view(view), notice) for view in settings.views or ())
+        self._first_drawings = ready_drawings(sketches, notice)
+        self.drawings: tuple[Drawing, ...] = self._first_drawings
+        """Those that hold now, after all steering."""
         if given is None:
             given = first_shape(self.drawings) if settings.mesh is None else placed_initial_mesh(settings.mesh)
         ready = set_up(settings, config or settings.resolve(), notice, loader)
         tell_contradictions(PortableRasteriser(), self.drawings, notice)
-        terms = SketchTerms(self.drawings, sketch_config or settings.resolve_sketches(), ready.rasteriser, ready.device)
-        super().__init__(settings, ready, given.signed_distances, given, terms)
+        self._sketch_config = sketch_config or settings.resolve_sketches()
+        self._terms = SketchTerms(self.drawings, self._sketch_config, ready.rasteriser, ready.device)
+        super().__init__(settings, ready, given.signed_distances, given, self._further_terms)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """See `MeshOptimisation.state`. The drawings are not saved: a fingerprint tells if they are still the same."""
+        """See `MeshOptimisation.state`. The drawings that the job began with are not saved: a fingerprint tells if they
+        are still the same. What steering has made of them is."""
         tensors, metadata = super().state()
-        return tensors, metadata | {"drawings": self._fingerprint()}
+        metadata |= {"drawings": self._fingerprint()}
+        if self.drawings is not self._first_drawings:
+            drawn, metadata["steered_drawings"] = saved_drawings(self.drawings)
+            tensors |= {f"drawing.{name}": tensor for name, tensor in drawn.items()}
+        return tensors, metadata
 
     def load_state(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
         if metadata["drawings"] != self._fingerprint():
             raise ValueError("the drawings are not those that the run began with")
         super().load_state(tensors, metadata)
+        steered = metadata.get("steered_drawings")
+        self._draw(self._first_drawings if steered is None else restored_drawings(under("drawing.", tensors), steered))
+
+    def steer(self, change: Steering) -> list[str]:
+        """As `MeshTask.steer`; drawings that cannot be used are left out and told."""
+        notices = super().steer(change)  # raises before anything has changed
+        if change.changes_sketches:
+            before = {drawing.name: drawing for drawing in self.drawings}
+            self._draw(
+                changed_drawings(
+                    self.drawings, change.remove_sketches, change.add_sketches, change.sketch_weights, notices.append
+                )
+            )
+            added = {each.name for each in change.add_sketches}
+            new = [each.name for each in self.drawings if each.name in added and each is not before.get(each.name)]
+            tell_contradictions(PortableRasteriser(), self.drawings, notices.append, new)
+        return notices
 
     def finish(self, progress: Callable[[str], None] = lambda sentence: None) -> FinishedMesh:
         """As `TextToMesh.finish`.
@@ -96,9 +127,17 @@ class SketchToMesh(MeshTask):
         appearance = FieldAppearance(self._optimisation.texture)
         return overlays(self.rasteriser, self.current_mesh(), appearance, self.drawings, resolution)
 
+    def _draw(self, drawings: tuple[Drawing, ...]) -> None:
+        """Goes on with these drawings."""
+        self.drawings = drawings
+        self._terms = SketchTerms(drawings, self._sketch_config, self.rasteriser, self.device)
+
+    def _further_terms(self, mesh: TriangleMesh, texture: TextureField, progress: float) -> dict[str, Tensor]:
+        return self._terms(mesh, texture, progress)  # those that hold now
+
     def _fingerprint(self) -> str:
         digest = hashlib.sha256()
-        for drawing in self.drawings:
+        for drawing in self._first_drawings:
             digest.update(f"{drawing.camera} {drawing.sketch.drawn} {drawing.sketch.weight}".encode())
             digest.update(np.packbits(drawing.ink).tobytes())
         return digest.hexdigest()

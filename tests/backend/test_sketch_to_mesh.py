@@ -3,18 +3,21 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 from colour_prior import ColourPrior
 from PIL import Image, ImageDraw
 
-from backend.commands.sketch import said
 from backend.config import LinearRamp
 from backend.errors import BadInput
 from backend.report import write_report
 from backend.run_folder import RunFolder
 from backend.sketch_config import SketchConfig, SketchToMeshSettings
+from backend.sketches.camera import SketchCamera
 from backend.sketches.overlay import SketchScore
+from backend.sketches.sketch import INK_PIXELS, Sketch
+from backend.steering import Steering
 from backend.tasks import setting_up
 from backend.tasks.sketch_to_mesh import SketchToMesh
 
@@ -130,7 +133,7 @@ def test_the_report_shows_each_drawing_with_its_score(tmp_path):
     run = RunFolder.create(tmp_path, task="sketch", title="a mug", settings={"prompt": "a mug"}, resolved={})
     try:
         Image.new("RGB", (8, 8), (200, 30, 40)).save(run.path / "sketch-1.png")
-        caption = said(SketchScore("front,lines", 0.934, 0.9))
+        caption = str(SketchScore("front,lines", 0.934, 0.9))
         (run.path / "sketches.json").write_text(json.dumps([{"picture": "sketch-1.png", "caption": caption}]))
         page = write_report(run, 1, 1, 1.0).read_text()
     finally:
@@ -139,3 +142,90 @@ def test_the_report_shows_each_drawing_with_its_score(tmp_path):
     assert "The drawings over the mesh" in page
     assert page.count("<figcaption>front,lines: IoU 0.93, 90 % of the lines met</figcaption>") == 1
     assert "sketch-1</figcaption>" not in page
+
+
+def ink_of(kind, corners):
+    picture = Image.new("L", (INK_PIXELS, INK_PIXELS))
+    getattr(ImageDraw.Draw(picture), kind)([share * INK_PIXELS for share in corners], fill=255)
+    return np.asarray(picture) > 127
+
+
+def held(view, corners=(0.3, 0.2, 0.7, 0.8), kind="ellipse", **options):
+    """A sketch that is in memory alone."""
+    return Sketch(view, SketchCamera.preset(view), ink=ink_of(kind, corners), **options)
+
+
+def job_in_memory(*sketches, steps=4):
+    settings = SketchToMeshSettings("a red egg", views=None, steps=steps, texture_size=64)
+    config = settings.resolve()
+    views = dataclasses.replace(config.views, views=2)
+    surface = dataclasses.replace(config.surface, resolutions=((0.0, 16),))
+    config = dataclasses.replace(config, views=views, surface=surface)
+    return SketchToMesh(settings, config=config, sketch_config=SketchConfig(resolution=64), sketches=sketches)
+
+
+def test_drawings_need_no_files():
+    assert job_in_memory(held("front")).scores()[0].silhouette_iou > 0.9
+    with pytest.raises(BadInput, match="there is no sketch"):
+        job_in_memory()
+
+
+def test_a_drawing_that_is_added_while_the_job_runs_bends_the_surface():
+    narrow = held("left", (0.42, 0.2, 0.58, 0.8))
+    job = job_in_memory(held("front"), steps=26)
+    steps = job.steps()
+    next(steps)
+
+    assert job.steer(Steering(add_sketches=(narrow,))) == []
+    before = job.scores()[1].silhouette_iou
+    list(steps)
+
+    front, left = job.scores()
+    assert left.silhouette_iou > before + 0.15
+    assert front.silhouette_iou > 0.85
+
+
+def test_removed_and_weightless_drawings_ask_for_nothing():
+    job = job_in_memory(held("front"), held("left"))
+    (first,) = list(job.steps())[:1]
+
+    job.steer(Steering(sketch_weights=(("front", 0.0),), remove_sketches=("left",)))
+
+    assert "sketched outlines" in first.losses
+    assert [(each.name, each.sketch.weight) for each in job.drawings] == [("front", 0.0)]
+    again = job_in_memory(held("front"), held("left"))
+    again.steer(Steering(sketch_weights=(("front", 0.0),), remove_sketches=("left",)))
+    assert "sketched outlines" not in next(again.steps()).losses
+
+
+def test_a_drawing_that_contradicts_those_before_is_told_by_pair():
+    job = job_in_memory(held("front", (0.3, 0.2, 0.7, 0.8), "rectangle"))
+    halves = ink_of("rectangle", (0.3, 0.2, 0.7, 0.3)) | ink_of("rectangle", (0.3, 0.7, 0.7, 0.8))
+
+    (notice,) = job.steer(Steering(add_sketches=(Sketch("left", SketchCamera.preset("left"), ink=halves),)))
+
+    assert notice.startswith("the sketches front and left contradict each other: 6")
+    assert len(job.drawings) == 2  # both count by their weights
+
+
+def test_a_steered_job_that_goes_on_has_the_drawings_that_it_had():
+    def steered():
+        job = job_in_memory(held("front"))
+        steps = job.steps()
+        next(steps)
+        change = Steering(add_sketches=(held("left", (0.42, 0.2, 0.58, 0.8)),), sketch_weights=(("front", 0.5),))
+        job.steer(change)
+        next(steps)
+        return job
+
+    unbroken, stopped = steered(), steered()
+    list(unbroken.steps())
+    resumed = job_in_memory(held("front"))
+    resumed.load_state(*stopped.state())
+    list(resumed.steps())
+
+    assert [(each.name, each.sketch.weight) for each in resumed.drawings] == [("front", 0.5), ("left", 1.0)]
+    assert torch.equal(resumed.current_mesh().positions, unbroken.current_mesh().positions)
+    # And back to a state from before the change.
+    resumed.load_state(*job_in_memory(held("front")).state())
+    assert [each.name for each in resumed.drawings] == ["front"]

@@ -1,6 +1,8 @@
 """Wire to backend and back: coordinates, meshes, settings and pictures, with a prior that knows colours alone."""
 
 import io
+import math
+import re
 
 import numpy as np
 import pytest
@@ -10,16 +12,20 @@ from colour_prior import ColourPrior
 from PIL import Image
 
 from backend.config import TextToMeshSettings, TextureMeshSettings
-from backend.errors import BadInput, MissingModel, UnreadableMesh
+from backend.errors import BadInput, BadPicture, MissingModel, UnreadableMesh
 from backend.picture_config import TextToImageSettings
-from backend.server.conversion import BadPicture, JobRequest
+from backend.server.conversion import JobRequest
 from backend.server.mesh_conversion import client_positions, placed_mesh, placement_of
 from backend.server.worker_config import WorkerConfig, read_worker_config
+from backend.sketch_config import SketchToMeshSettings
 from protocol.geometry import InputMesh
-from protocol.messages import SubmitJob, UpdateJob
+from protocol.messages import SketchChange, SubmitJob, UpdateJob
 from protocol.settings import Placement, Settings
-from protocol.sketches import PresetCamera, Sketch
+from protocol.sketches import OrbitCamera, PresetCamera, Sketch
 
+TURN = np.linspace(0, 2 * np.pi, 60)
+ELLIPSE = np.stack([0.5 + 0.2 * np.cos(TURN), 0.5 + 0.4 * np.sin(TURN)], axis=1)
+"""Twice as high as wide."""
 CONFIG = WorkerConfig({"embedded": "embedded", "large": "/models/large"})
 
 
@@ -205,16 +211,78 @@ def test_cuda_is_refused_where_there_is_none(monkeypatch):
         request(settings=Settings(device="cuda"))
 
 
-def test_sketches_are_refused_as_a_task():
-    sketch = Sketch(
-        name="side",
-        camera=PresetCamera(view="left"),
-        points=np.array([[0.1, 0.1], [0.9, 0.9]], np.float32),
-        stroke_lengths=np.array([2], np.int32),
-    )
+def sketch_of(*points, **options):
+    points = np.array(points if points else ELLIPSE, np.float32)
+    given = {"name": "front", "camera": PresetCamera(view="front"), "drawn": "outline", "points": points}
+    return Sketch(**(given | {"stroke_lengths": np.array([len(points)], np.int32)} | options))
 
-    with pytest.raises(BadInput, match="cannot make meshes from sketches yet"):
-        request("sketch", sketches=(sketch,))
+
+def test_a_sketch_job_begins_as_what_was_drawn_in_the_clients_scene():
+    settings = Settings(steps=1, quality="draft", texture_size=64, faces=900)
+    asked = request("sketch", settings, sketches=(sketch_of(),), placement=Placement(centre=(5.0, 0.0, 1.0)))
+
+    mesh = asked.partial("job-1", asked.make_task(print, loader), 0, 0.0).mesh
+
+    assert asked.settings == SketchToMeshSettings(
+        "a red mug", views=None, steps=1, quality="draft", texture_size=64, faces=900
+    )
+    width, depth, height = np.ptp(mesh.positions, axis=0)
+    assert height == pytest.approx(2 * width, rel=0.1)  # as was drawn, in the view from -Y
+    assert depth == pytest.approx(width, rel=0.15)
+    np.testing.assert_allclose((mesh.positions.min(0) + mesh.positions.max(0)) / 2, [5, 0, 1], atol=0.05)
+
+
+def test_a_sketch_job_with_a_mesh_is_held_to_it():
+    asked = request("sketch", Settings(steps=1, quality="draft"), sketches=(sketch_of(),), mesh=box_mesh())
+
+    task = asked.make_task(print, loader)
+
+    # A box of 2 x 1 x 0.5 m, and not the egg that was drawn; half of the strongest hold, as in the local command.
+    assert np.ptp(task.mesh.given_vertices(), axis=0) == pytest.approx([2.0, 1.0, 0.5])
+    assert task.config.surface.mesh_weight == 10.0
+
+
+def test_a_finished_sketch_job_says_how_well_it_fits():
+    asked = request("sketch", Settings(steps=1, quality="draft", texture_size=64, faces=400), sketches=(sketch_of(),))
+
+    finished, notes = asked.finished("job-1", asked.make_task(print, loader), 0, 0.0, False, print)
+
+    assert len(finished.textures) == 2
+    assert re.fullmatch(r"how well the drawings fit: front: IoU 0\.9\d", notes[-1])
+
+
+def test_a_bad_sketch_of_a_new_job_is_refused_by_name():
+    with pytest.raises(BadInput, match="the sketch front is a scribble"):
+        request("sketch", sketches=(sketch_of(drawn="scribble"),))
+    with pytest.raises(BadInput, match="all strokes of the sketch far lie outside of the view"):
+        request("sketch", sketches=(sketch_of((3, 3), (4, 4), name="far"),)).make_task(print, loader)
+
+
+def test_sketches_of_an_update_are_placed_as_the_job_was_and_bad_ones_left_out():
+    asked = request("sketch", sketches=(sketch_of(),), placement=Placement(radius_metres=1.8))
+    orbit = OrbitCamera(azimuth_degrees=90.0, elevation_degrees=0.0, distance_metres=8.0)
+    update = UpdateJob(
+        job="j", key="a-key-of-a-test", add_sketches=(sketch_of(name="side", camera=orbit),
+        Sketch(name="grey", camera=orbit, picture=png_of(np.full((8, 8), 128, np.uint8)))),
+        remove_sketches=("front",), sketch_weights=(SketchChange(name="side", weight=2.0),),
+    )  # fmt: skip
+    notices = []
+
+    change = asked.steering(update, notices.append)
+
+    (added,) = change.add_sketches
+    assert (added.name, added.camera.framing_metres) == ("side", pytest.approx(4.0 * math.tan(math.radians(20.0))))
+    assert (change.remove_sketches, change.sketch_weights) == (("front",), (("side", 2.0),))
+    assert [notice[:45] for notice in notices] == ["a sketch was left out: the sketch grey is emp"]
+
+
+def test_sketches_mean_nothing_to_other_tasks_and_that_is_told():
+    notices = []
+
+    change = request().steering(UpdateJob(job="j", key="a-key-of-a-test", add_sketches=(sketch_of(),)), notices.append)
+
+    assert change.add_sketches == ()
+    assert notices == ["sketches cannot be changed: this task does not look at them"]
 
 
 def test_a_model_that_cannot_be_loaded_is_named_as_the_client_names_it():

@@ -7,6 +7,7 @@ import torch
 
 from backend.errors import (
     BadInput,
+    BadPicture,
     DamagedRun,
     EmptySurface,
     MissingModel,
@@ -14,7 +15,6 @@ from backend.errors import (
     OutputNotWritable,
     UnreadableMesh,
 )
-from backend.server.conversion import BadPicture
 from backend.server.failures import failure_of
 
 

@@ -121,7 +121,8 @@ def test_jobs_are_listed_newest_first_by_pages(bench):
 def test_what_the_server_does_not_have_is_refused_with_what_is_right(tmp_path, fields, code, words):
     limits = Limits(texture_size=1024)
     object.__setattr__(limits, "faces", 3)  # the wire allows no less than 4, as many as the example has
-    bench = Bench(tmp_path, limits=limits, environments=frozenset({"sunset", "studio"}))
+    served = ("text", "texture", "image")
+    bench = Bench(tmp_path, limits=limits, environments=frozenset({"sunset", "studio"}), tasks=served)
 
     answer = bench.ask(bench.submission(**fields))
 
@@ -163,6 +164,17 @@ def test_sketches_are_counted_where_they_are_served(tmp_path):
     answer = bench.ask(bench.submission(task="sketch", sketches=(strokes(),)))
 
     assert is_refusal(answer, "too-large", "sketches", "at most 0")
+
+
+def test_scribbles_are_refused_before_they_cost_a_job(bench):
+    scribble = strokes(name="idea", drawn="scribble")
+
+    submitted = bench.ask(bench.submission(task="sketch", sketches=(strokes(), scribble)))
+    job = bench.running_job(task="sketch", sketches=(strokes(),))
+    updated = bench.update(job, add_sketches=(scribble,))
+
+    assert is_refusal(submitted, "bad-message", "idea is a scribble", "sketches[1].drawn", "lines or outline")
+    assert is_refusal(updated, "bad-message", "send it as lines", "add_sketches[0].drawn")
 
 
 def test_jobs_of_one_client_are_limited_and_others_are_not_affected(tmp_path):
@@ -613,7 +625,7 @@ def test_more_steps_count_that_a_worker_has_not_taken_yet(bench):
 
 
 def test_updates_are_limited_in_size_and_number(tmp_path):
-    bench = Bench(tmp_path, limits=Limits(vertices=4), most_updates=1)
+    bench = Bench(tmp_path, limits=Limits(vertices=4), most_updates=1, tasks=("text",))
     job = bench.running_job()
 
     assert is_refusal(bench.update(job, add_sketches=(strokes(),)), "bad-message", "Sketches are not served yet")

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import time
 
@@ -16,8 +17,9 @@ from backend.geometry.signed_distance import nearest_on_mesh
 from backend.server.configuration import EMBEDDED_PRIOR
 from backend.server.message_files import read_message
 from protocol.geometry import InputMesh
-from protocol.messages import Finished, MeshSnapshot, Preview, Progress, SubmitJob, UpdateJob
+from protocol.messages import Finished, MeshSnapshot, Preview, Progress, SketchChange, SubmitJob, UpdateJob
 from protocol.settings import Placement, Settings
+from protocol.sketches import PresetCamera, Sketch
 
 pytestmark = pytest.mark.slow
 
@@ -38,6 +40,19 @@ def egg(colour=(20, 60, 220)):
         faces=np.asarray(mesh.faces, np.int32),
         colours=np.full((len(mesh.vertices), 3), colour, np.uint8),
     ), mesh
+
+
+def ellipse(view, half_width):
+    """An outline 0.8 of the picture high; of one that is very wide only pieces are in the picture."""
+    turn = np.linspace(0, 2 * np.pi, 40) + 0.01
+    points = np.stack([0.5 + half_width * np.cos(turn), 0.5 + 0.4 * np.sin(turn)], axis=1)
+    return Sketch(
+        name=view,
+        camera=PresetCamera(view=view if view in ("front", "left") else "top"),
+        drawn="outline",
+        points=points.astype(np.float32),
+        stroke_lengths=np.array([40], np.int32),
+    )
 
 
 def update(**changes):
@@ -265,6 +280,56 @@ def test_a_killed_worker_leaves_what_another_ends_as_if_nothing_had_happened(own
     own_server.until("finished")
     broken_result, result = (read_message(each / "result.message") for each in (folder, unbroken))
     assert saved < taken
+    assert broken_result.mesh == result.mesh
+    assert broken_result.textures == result.textures
+
+
+@pytest.mark.parametrize("is_saved_before", [True, False], ids=["before", "after"])
+def test_a_killed_sketch_job_goes_on_with_the_sketches_that_it_had(own_server, tmp_path, is_saved_before):
+    """The only checkpoint is of before or of after the change of the sketches."""
+    asked = {"task": "sketch", "sketches": (ellipse("front", 0.2),), "placement": BALL}
+    change = update(
+        add_sketches=(ellipse("left", 0.1), ellipse("lost", 7.0)),
+        sketch_weights=(SketchChange(name="front", weight=0.5),),
+    )
+    folder = job_folder(tmp_path / "killed", submit(**asked))
+    worker = own_server.start()
+    own_server.run(folder)
+
+    def pause_and_go_on(updates):
+        own_server.order("pause")
+        saved = own_server.until("paused")["step"]
+        own_server.run(folder, updates=updates)
+        return saved
+
+    own_server.until("beat", lambda event: event["step"] >= 1)
+    saved = pause_and_go_on(0) if is_saved_before else None
+    own_server.until("beat", lambda event: event["step"] >= (saved or 0) + 1)
+    add_update(folder, 1, change)
+    own_server.order("update", number=1)
+    taken = own_server.until("update_taken")["step"]
+    notices = [each["sentence"] for each in own_server.heard if isinstance(each, dict) and each["event"] == "notice"]
+    saved = saved or pause_and_go_on(1)
+    own_server.until("beat", lambda event: event["step"] >= max(saved, taken) + 1)
+    worker.kill()
+    worker.wait()
+
+    own_server.start()
+    own_server.run(folder, updates=1)
+    assert own_server.until("started")["step"] == saved
+    own_server.until("finished")
+
+    # Undisturbed: the journal says beforehand at which step the update is to be taken.
+    unbroken = job_folder(tmp_path / "unbroken", submit(**asked), change)
+    (unbroken / "run").mkdir()
+    (unbroken / "run" / "updates.jsonl").write_text(json.dumps({"number": 1, "step": taken}) + "\n")
+    own_server.run(unbroken, updates=1)
+    own_server.until("finished")
+    fits = [each["sentence"] for each in own_server.heard if isinstance(each, dict) and each["event"] == "notice"]
+    broken_result, result = (read_message(each / "result.message") for each in (folder, unbroken))
+    assert (saved < taken) if is_saved_before else (saved >= taken)
+    assert any("left out: the outline of the sketch lost cannot be closed" in each for each in notices)
+    assert re.search(r"how well the drawings fit: front: IoU 0\.\d\d; left: IoU 0\.\d\d$", fits[-1])
     assert broken_result.mesh == result.mesh
     assert broken_result.textures == result.textures
 
