@@ -141,6 +141,13 @@ PictureStepsOption = Annotated[
 TextureSizeOption = Annotated[
     int | None, typer.Option(metavar="N", help="Width and height of the texture in pixels. Default: 1024.")
 ]
+SymmetryOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="AXES",
+        help="Mirror shape and texture at the middle: x makes left and right alike, z front and back, xz both.",
+    ),
+]
 RunDirOption = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Where this run gets a folder of its own, DATE-PROMPT. Default: runs."),

@@ -27,6 +27,7 @@ from backend.cli_options import (
     SeedOption,
     SourceSuffixOption,
     StepsOption,
+    SymmetryOption,
     TargetSuffixOption,
     TextureSizeOption,
     given_settings,
@@ -69,6 +70,14 @@ def sketch(
         float | None,
         typer.Option(metavar="X", help="How strongly the surface is held to --mesh, 0 to 1. Default: 0.5."),
     ] = None,
+    lock: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A copy of --mesh on which what is to stay as it is, shape and colours, is painted white (vertex "
+            "colours; a PLY, say).",
+        ),
+    ] = None,
     sketch_weight: Annotated[
         float | None, typer.Option(metavar="X", help="How strongly the drawings count. Default: 1.")
     ] = None,
@@ -80,6 +89,7 @@ def sketch(
     faces: Annotated[
         int | None, typer.Option(metavar="N", help="At most so many faces in the result. Default: no limit.")
     ] = None,
+    symmetry: SymmetryOption = None,
     texture_size: TextureSizeOption = None,
     run_dir: RunDirOption = None,
     prior: PriorOption = None,
@@ -121,12 +131,14 @@ A second one stops at once.
         views=tuple(view) if view else None,
         mesh=mesh,
         strength=strength,
+        lock=lock,
         sketch_weight=sketch_weight,
         prior=prior,
         quality=quality,
         steps=steps,
         seed=seed,
         faces=faces,
+        symmetry=symmetry,
         texture_size=texture_size,
         device=device,
         rasteriser=rasteriser,

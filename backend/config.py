@@ -225,9 +225,13 @@ class MeshSettings(JobSettings):
     quality: str = "normal"  # a Quality
     texture_size: int = 1024
     rasteriser: str = "auto"  # a RasteriserChoice
+    symmetry: str | None = None
+    """Axes across which shape and texture are mirrored at the middle: x for left and right, xz, ..."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.symmetry is not None:
+            check_axes("symmetry", self.symmetry)
         check_one_of("quality", self.quality, get_args(Quality))
         check_one_of("rasteriser", self.rasteriser, get_args(RasteriserChoice))
         check_whole_number("texture size", self.texture_size, 64, 8192)
@@ -342,6 +346,13 @@ def check_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     """Raises BadInput for a value that is not allowed."""
     if value not in allowed:
         raise BadInput(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
+
+
+def check_axes(name: str, value: object) -> None:
+    """Raises BadInput for what is not one to three of x, y, z, each once."""
+    if not isinstance(value, str) or not value or set(value) - set("xyz") or len(set(value)) != len(value):
+        raise BadInput(f"{name} must name axes to mirror across: x (left and right), y, z, or several as in xz; "
+                       f"got {value!r}")  # fmt: skip
 
 
 def check_whole_number(name: str, value: object, low: int, high: int) -> None:

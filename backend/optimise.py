@@ -21,7 +21,9 @@ from backend.diffusion.prior import DiffusionPrior
 from backend.diffusion.prompts import describe_view
 from backend.distillation import Distillation, Distilled
 from backend.geometry.dmtet import DMTet, add_new_groups
+from backend.geometry.held_region import HeldRegion
 from backend.geometry.placed_mesh import PlacedMesh
+from backend.geometry.surface_constraints import SurfaceConstraints
 from backend.geometry.surface_guard import gradients_are_finite
 from backend.geometry.triangle_mesh import TriangleMesh
 from backend.losses.score_distillation import loss_with_gradient
@@ -65,6 +67,7 @@ class MeshOptimisation:
         shape: Where a DMTet surface starts; or a mesh, which stays as it is and gets its texture alone.
         seed: Of every random number in the loop.
         further_terms: Minimised together with what the diffusion model wants.
+        constraints: What surface and texture keep to. Colours of a held region are those that `paint` gives it.
     """
 
     def __init__(
@@ -76,7 +79,9 @@ class MeshOptimisation:
         shape: InitialShape | TriangleMesh,
         seed: int,
         further_terms: FurtherTerms | None = None,
+        constraints: SurfaceConstraints | None = None,
     ) -> None:
+        constraints = constraints or SurfaceConstraints()
         self._further_terms = further_terms
         self.prompt, self.config, self.prior, self.rasteriser = prompt, config, prior, rasteriser
         self._first_prompt, self._first_config, self._steered = prompt, config, Steered()
@@ -87,12 +92,12 @@ class MeshOptimisation:
         self.surface: Surface = (
             FixedSurface(shape.to(prior.device))
             if isinstance(shape, TriangleMesh)
-            else DMTetSurface(shape, config.surface, prior.device)
+            else DMTetSurface(shape, config.surface, prior.device, constraints)
         )
         # Views of 64 pixels see no more than 64 cells a side.
         finest = config.views.resolution_at(1.0)
         cells = (16, 32, 64) if finest <= 128 else (16, 32, 64, 128, 256)
-        texture_config = TextureFieldConfig(resolutions=cells)
+        texture_config = TextureFieldConfig(resolutions=cells, mirror_axes=constraints.mirror_axes)
         self.texture = TextureField(texture_config, torch.Generator().manual_seed(seed)).to(prior.device)
         self._renew_optimiser()
 
@@ -140,7 +145,10 @@ class MeshOptimisation:
         """Fits the texture to a mesh; see `paint_surface`. What the optimiser remembers is forgotten."""
         device = self.prior.device
         colours = None if mesh.colours is None else torch.from_numpy(mesh.colours).float().to(device)
+        self.texture.hold(None)
         paint_surface(self.texture, mesh.triangle_mesh().to(device), colours, earlier)
+        has_colours = colours is not None or earlier is not None
+        self.texture.hold(HeldRegion.of(mesh) if has_colours else None)  # grey is not worth keeping
         self._renew_optimiser()
 
     @torch.no_grad()
@@ -166,6 +174,8 @@ class MeshOptimisation:
         self._take(Steered.from_json(metadata.get("steered", {})))
         self.surface.load_state(tensors, metadata, self._step)
         self.texture.load_state_dict(under("texture.", tensors))
+        if self.surface.edited is not None:
+            self.texture.hold(HeldRegion.of(self.surface.edited))
         self._distillation.load_state(under("distillation.", tensors))
         self._renew_optimiser()
         restore_moments(self._optimiser, self._named_parameters(), tensors)

@@ -42,6 +42,8 @@ class SketchToMeshSettings(MeshSettings):
     """The file of a blocked-out shape to begin with."""
     strength: float | None = None
     """How strongly the surface is held to `mesh`, 0 to 1."""
+    lock: str | None = None
+    """The file of a copy of `mesh` on which what is to stay is painted white."""
     sketch_weight: float = 1.0
     """On everything that the drawings ask for."""
     faces: int | None = None
@@ -53,6 +55,8 @@ class SketchToMeshSettings(MeshSettings):
         check_number("strength", self.strength, 0.0, 1.0)
         check_number("sketch weight", self.sketch_weight, 0.0, 100.0)
         check_whole_number("faces", self.faces, 100, 5_000_000)
+        if self.lock is not None and self.mesh is None:
+            raise BadInput("lock says which parts of a mesh stay, and no mesh is given; give --mesh too")
         if self.strength is not None and self.mesh is None:
             raise BadInput("strength says how strongly a mesh is kept to, and no mesh is given; give --mesh too")
 

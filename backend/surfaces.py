@@ -5,6 +5,7 @@ All that belongs to one kind alone (growth, the guard, the regularising terms, t
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
@@ -13,10 +14,13 @@ import torch
 from torch import Tensor
 
 from backend.config import SurfaceConfig
+from backend.errors import BadInput
 from backend.geometry.dmtet import DMTet, DMTetConfig
+from backend.geometry.held_region import HeldRegion
 from backend.geometry.placed_mesh import PlacedMesh
 from backend.geometry.shape_difference import shape_difference
 from backend.geometry.smoothness import laplacian_roughness, normal_consistency, sign_change_entropy
+from backend.geometry.surface_constraints import SurfaceConstraints
 from backend.geometry.surface_guard import SurfaceGuard, gradients_are_finite
 from backend.geometry.tetrahedral_grid import TetrahedralGrid
 from backend.geometry.triangle_mesh import TriangleMesh
@@ -78,13 +82,22 @@ class DMTetSurface:
 
     Args:
         initial_shape: Where it starts, and what `mesh_weight` holds it to.
+        constraints: What it keeps to from the start; an edited mesh brings locked regions of its own.
     """
 
-    def __init__(self, initial_shape: InitialShape, config: SurfaceConfig, device: torch.device) -> None:
+    def __init__(
+        self,
+        initial_shape: InitialShape,
+        config: SurfaceConfig,
+        device: torch.device,
+        constraints: SurfaceConstraints | None = None,
+    ) -> None:
         self._first_shape, self._config, self._device = initial_shape, config, device
+        constraints = constraints or SurfaceConstraints()
+        self._first_held = constraints.held
         self.edited: PlacedMesh | None = None  # takes the first shape's place
         self._rate_factor = 1.0  # halved whenever the surface had to be put back
-        self.dmtet = DMTet(DMTetConfig(resolution=self._resolution(0.0))).to(device)
+        self.dmtet = DMTet(DMTetConfig(resolution=self._resolution(0.0)), constraints).to(device)
         self.dmtet.initialise_from(self._sample_shape(self.dmtet.grid))
         self._guard = SurfaceGuard(self.dmtet)
 
@@ -138,7 +151,13 @@ class DMTetSurface:
 
     def replace(self, mesh: PlacedMesh, step: int) -> None:
         # Checks the distances before it changes anything.
-        self.dmtet.initialise_from(mesh.signed_distances(self.dmtet.grid).to(self._device))
+        before = self.constraints
+        self._hold(HeldRegion.of(mesh))
+        try:
+            self.dmtet.initialise_from(mesh.signed_distances(self.dmtet.grid).to(self._device))
+        except BadInput:
+            self.dmtet.constraints = before
+            raise
         self.edited = mesh
         self._guard.remember(step)
 
@@ -149,8 +168,16 @@ class DMTetSurface:
     def load_state(self, tensors: dict[str, Tensor], metadata: dict[str, Any], step: int) -> None:
         self._rate_factor = float(metadata["rate_factor"])
         self.edited = _edited_mesh(tensors)
+        self._hold(self._first_held if self.edited is None else HeldRegion.of(self.edited))
         self.dmtet.load_state(under("dmtet.", tensors))
         self._guard.remember(step)
+
+    @property
+    def constraints(self) -> SurfaceConstraints:
+        return self.dmtet.constraints
+
+    def _hold(self, region: HeldRegion | None) -> None:
+        self.dmtet.constraints = dataclasses.replace(self.dmtet.constraints, held=region)
 
     def _sample_shape(self, grid: TetrahedralGrid) -> Tensor:
         shape = self._first_shape if self.edited is None else self.edited.signed_distances

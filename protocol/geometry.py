@@ -36,7 +36,8 @@ class InputMesh(Record):
     colours: Colours | None = None
     """sRGB, one per vertex."""
     locked: Annotated[np.ndarray, Array("uint8", "vertices", 0, 1)] | None = None
-    """1 where the surface must stay as it is, 0 where it may change."""
+    """1 where the surface, and its colours if `colours` are given, must stay as it is, 0 where it may change. Of an
+    edited mesh they take the place of earlier ones."""
     uv: Annotated[np.ndarray, Array("float32", "faces 3 2", -1e4, 1e4)] | None = None
     """One per corner of each face, V upwards; a texture task keeps them where it can."""
 

@@ -72,6 +72,8 @@ class Settings(Record):
     """Of the result's textures, in pixels a side."""
     faces: Annotated[int, Whole(100, 5_000_000)] | None = None
     """How many the result is to have at most."""
+    symmetry: Annotated[tuple[Literal["x", "y", "z"], ...], Many(0, 3)] = ()
+    """Axes across which shape and texture are mirrored at the middle of the placement: x for left and right."""
     method: Literal["sds", "nfsd", "csd", "vsd", "bridge", "full-bridge", "vsd-full-bridge"] | None = None
     """The loss."""
     guidance_scale: Guidance | None = None

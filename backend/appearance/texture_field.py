@@ -17,9 +17,12 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from backend.appearance import texture_field_kernels as kernels
 from backend.appearance.material import Material
+from backend.geometry.held_region import HeldRegion
+from backend.geometry.surface_constraints import folded
 
 _CORNERS = ((0, 0, 0), (1, 0, 0), (0, 1, 0), (1, 1, 0), (0, 0, 1), (1, 0, 1), (0, 1, 1), (1, 1, 1))
 _LEAST_SHARE = 1e-3
@@ -44,6 +47,9 @@ class TextureFieldConfig:
     """Standard deviation of the albedo's logits on the coarsest grid; 0.03 is about 0.01 in colour."""
     rate_decay: float = 0.8
     """Each finer grid learns by this factor more slowly than the one before, so that noise stays out of the details."""
+
+    mirror_axes: tuple[int, ...] = ()
+    """0, 1, 2 for x, y, z: both sides of the plane through the origin across this axis have the same materials."""
 
     def __post_init__(self) -> None:
         if not self.resolutions or min(self.resolutions) < 1:
@@ -84,8 +90,29 @@ class TextureField(torch.nn.Module):
         initial = [self.config.initial_albedo] * 3 + [self.config.initial_roughness, self.config.initial_metallic]
         self.register_buffer("initial_logits", torch.tensor([_logit(value) for value in initial]), persistent=False)
         self.initial_logits: Tensor
+        self._hooks: list[RemovableHandle] = []
+
+    def hold(self, region: HeldRegion | None) -> None:
+        """From now on no gradient comes to the nodes around a region; None lets all of them go.
+
+        An optimiser with momentum must begin anew, or old moments would still move them.
+        """
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        if region is None:
+            return
+        for resolution, hash_mask, grid in zip(self.config.resolutions, self.hash_masks, self.grids, strict=True):
+            points = folded(region.points(2.0 / resolution), self.config.mirror_axes)
+            cells = ((points.clamp(-1, 1) + 1) * (0.5 * resolution)).long().clamp(max=resolution - 1).unique(dim=0)
+            is_free = torch.ones(len(grid), 1, dtype=grid.dtype)
+            for corner in _CORNERS:
+                is_free[_rows(cells + torch.tensor(corner), resolution, hash_mask)] = 0
+            is_free = is_free.to(grid.device)
+            self._hooks.append(grid.register_hook(lambda gradient, is_free=is_free: gradient * is_free))
 
     def forward(self, positions: Float[Tensor, "points 3"]) -> Material:
+        positions = folded(positions, self.config.mirror_axes)
         if positions.device.type == "cpu":
             logits = _SumOfGrids.apply(positions, self.config.resolutions, self.hash_masks, *self.grids)
         else:

@@ -71,4 +71,6 @@ def run_sketch_command(command: JobCommand, as_json: bool = False) -> int:
     settings = dict(command.settings)
     if "views" in settings:
         settings["views"] = tuple(with_absolute_path(view) for view in settings["views"])
+    if "lock" in settings:
+        settings["lock"] = str(Path(settings["lock"]).expanduser().absolute())
     return run_job_command(SKETCH, dataclasses.replace(command, settings=settings), as_json)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from backend.errors import BadInput
 from backend.geometry.marching_tetrahedra import marching_tetrahedra
+from backend.geometry.surface_constraints import SurfaceConstraints
 from backend.geometry.tetrahedral_grid import DIRECTIONS, TetrahedralGrid, inside_vertices, refine, refine_and_add
 from backend.geometry.triangle_mesh import TriangleMesh
 
@@ -57,6 +58,8 @@ class DMTetConfig:
 class DMTet(nn.Module):
     """Signed distances and deformation as parameters; a ball of radius 0.5 until `initialise_from` is called.
 
+    `constraints` hold for every surface that comes out of it; they are no part of its state.
+
     The lattice may grow during a job. Old parameters stay the objects they are, and with them Adam's moments; new ones
     start at zero, so that the surface stays where it is:
 
@@ -71,8 +74,9 @@ class DMTet(nn.Module):
     base_sdf: Tensor
     """The initial shape [side, side, side], no parameter. `drop_floaters` writes here."""
 
-    def __init__(self, config: DMTetConfig | None = None) -> None:
+    def __init__(self, config: DMTetConfig | None = None, constraints: SurfaceConstraints | None = None) -> None:
         super().__init__()
+        self.constraints = constraints or SurfaceConstraints()
         config = config or DMTetConfig()
         self.grid = TetrahedralGrid(config.resolution, config.half_extent_metres)
         self.deformation_metres = config.deformation_cells * self.grid.cell_metres
@@ -93,7 +97,7 @@ class DMTet(nn.Module):
         total: Tensor = self.sdf_levels[0]
         for level in self.sdf_levels[1:]:
             total = refine_and_add(total, level)
-        return total + self.base_sdf
+        return self.constraints.learnt(total, self.grid) + self.base_sdf
 
     def offsets(self) -> Float[Tensor, "3 side side side"] | None:
         """How far each vertex of the lattice is moved along x, y, z, in metres."""
@@ -102,11 +106,11 @@ class DMTet(nn.Module):
         offsets = self.deformation_metres * torch.tanh(self.deformation)
         while offsets.shape[-1] < self.grid.side:
             offsets = refine(offsets)
-        return offsets
+        return self.constraints.offsets(offsets, self.grid)
 
     def extract_mesh(self) -> TriangleMesh:
         """The surface, closed and with outward faces; empty when no vertex is inside. Differentiable."""
-        return marching_tetrahedra(self.signed_distances(), self.grid, self.offsets())
+        return self.constraints.mirrored(marching_tetrahedra(self.signed_distances(), self.grid, self.offsets()))
 
     def parameter_groups(self, learning_rate: float, finer_rate: float = 0.5) -> list[dict[str, Any]]:
         """One group per grid for the optimiser, named `deformation`, `sdf_5`, `sdf_9`, ...
@@ -270,6 +274,7 @@ class DMTet(nn.Module):
         if not distances.isfinite().all():
             count = int((~distances.isfinite()).sum())
             raise BadInput(f"the initial shape has {count} signed distances that are not finite")
+        distances = self.constraints.initial(distances, self.grid)
         if not inside_vertices(distances).any():
             raise BadInput(
                 f"the initial shape has no inside on a lattice of {self.grid.resolution} cells of "

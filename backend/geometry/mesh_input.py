@@ -41,6 +41,9 @@ class FileMesh:
     """Row 0 of a texture at v = 0. NaN for objects without UVs among others that have some."""
     normals: Float[np.ndarray, "vertices 3"] | None
     """Unit normals. None if an object has none in the file, or they were not asked for."""
+    colours: Float[np.ndarray, "vertices 3"] | None = None
+    """sRGB-coded, in [0, 1]: of the vertices, or of textures at the vertices. Grey for objects without any among others
+    that have some; None if none has, or they were not asked for."""
 
     def has_area(self) -> np.ndarray:
         """Which faces have an area that is more than rounding [faces]."""
@@ -74,7 +77,7 @@ def read_mesh_input(path: str | Path, with_appearance: bool = False) -> FileMesh
     """Reads a mesh file, all objects of a scene in their places.
 
     Args:
-        with_appearance: UVs and normals too. Images are not used, but may be decoded on the way.
+        with_appearance: UVs, normals and colours too.
 
     Raises:
         UnreadableMesh: The file is missing, of an unknown kind, damaged, empty, or holds no usable surface.
@@ -155,7 +158,7 @@ def _read_parts(path: Path, with_appearance: bool) -> list[tuple[np.ndarray, Any
 
 
 def _joined(parts: list[tuple[np.ndarray, Any]], with_appearance: bool) -> FileMesh:
-    vertices, faces, uvs, normals = [], [], [], []
+    vertices, faces, uvs, normals, colours = [], [], [], [], []
     first_vertex = 0
     for transform, part in parts:
         linear = transform[:3, :3]
@@ -168,6 +171,7 @@ def _joined(parts: list[tuple[np.ndarray, Any]], with_appearance: bool) -> FileM
         if with_appearance:
             uvs.append(_uv_of(part))
             normals.append(_normals_of(part, linear))
+            colours.append(_colours_of(part))
     has_uv = [uv for uv in uvs if uv is not None]
     filled = [np.full((len(v), 2), np.nan) if uv is None else uv for v, uv in zip(vertices, uvs, strict=False)]
     has_normals = [each for each in normals if each is not None]
@@ -176,6 +180,7 @@ def _joined(parts: list[tuple[np.ndarray, Any]], with_appearance: bool) -> FileM
         np.concatenate(faces),
         np.concatenate(filled) if has_uv else None,
         np.concatenate(has_normals) if has_normals and len(has_normals) == len(parts) else None,
+        _all_colours(colours, vertices),
     )
 
 
@@ -185,6 +190,35 @@ def _uv_of(part: Any) -> np.ndarray | None:
         return None
     uv = np.asarray(uv, dtype=np.float64)
     return np.stack([uv[:, 0], 1 - uv[:, 1]], axis=-1)  # trimesh counts v upwards in every format
+
+
+def _all_colours(colours: list[np.ndarray | None], vertices: list[np.ndarray]) -> np.ndarray | None:
+    if all(each is None for each in colours):
+        return None
+    pairs = zip(colours, vertices, strict=True)
+    return np.concatenate([np.full((len(at), 3), 0.5) if each is None else each for each, at in pairs])
+
+
+def _colours_of(part: Any) -> np.ndarray | None:
+    """At the vertices; None for a part without colours, or with a texture whose image is not there."""
+    if part.visual.kind is None:
+        return None
+    if part.visual.kind == "texture" and not _has_colour(part.visual):
+        return None
+    try:
+        visual = part.visual.to_color() if part.visual.kind == "texture" else part.visual
+        colours = np.asarray(visual.vertex_colors, dtype=np.float64)
+    except Exception:  # as many kinds as there are broken materials; a mesh without colours is still a mesh
+        return None
+    if colours.shape != (len(part.vertices), 4):
+        return None
+    return colours[:, :3] / 255
+
+
+def _has_colour(visual: Any) -> bool:
+    material = visual.material
+    names = ("image", "baseColorTexture", "baseColorFactor")
+    return any(getattr(material, name, None) is not None for name in names)
 
 
 def _normals_of(part: Any, linear: np.ndarray) -> np.ndarray | None:
@@ -207,4 +241,5 @@ def _used(mesh: FileMesh) -> FileMesh:
         faces.reshape(-1, 3),
         None if mesh.uv is None else mesh.uv[used],
         None if mesh.normals is None else mesh.normals[used],
+        None if mesh.colours is None else mesh.colours[used],
     )

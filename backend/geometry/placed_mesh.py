@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from backend.geometry.mesh_input import Placement, faces_with_area
@@ -15,7 +15,7 @@ from backend.geometry.signed_distance import signed_distance_on_lattice
 from backend.geometry.tetrahedral_grid import TetrahedralGrid
 from backend.geometry.triangle_mesh import TriangleMesh
 
-_ARRAYS = ("vertices", "faces", "colours", "uv", "normals", "sources")
+_ARRAYS = ("vertices", "faces", "colours", "uv", "normals", "sources", "locked")
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class PlacedMesh:
     """Unit normals, Y up."""
     sources: Int[np.ndarray, "vertices"] | None = None
     """The giver's numbers of the vertices, where some were doubled or left out."""
+    locked: Bool[np.ndarray, "vertices"] | None = None
+    """Where the surface and its colours are to stay as they are."""
 
     def given_vertices(self) -> Float[np.ndarray, "vertices 3"]:
         """In the giver's coordinates: exactly those that were given, once they are rounded to float32 as those were."""

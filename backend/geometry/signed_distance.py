@@ -107,7 +107,7 @@ def signed_distance_on_lattice(
     points = grid.positions(dtype=torch.float64).view(-1, 3).numpy()
     inside = _is_inside(vertices, faces, points)
     distances, is_near = _far_distances(vertices, faces, grid)
-    nearest = _nearest_on_faces(vertices, faces, points[is_near])
+    nearest = nearest_with_normals(vertices, faces, points[is_near])
     near_distances = np.linalg.norm(nearest.points - points[is_near], axis=1)
     is_behind_wall = _is_behind_inner_wall(vertices, faces, nearest, inside[is_near], grid.cell_metres)
     if is_behind_wall.any():
@@ -122,26 +122,41 @@ def signed_distance_on_lattice(
     return _with_thin_parts(torch.from_numpy(signed).view(shape), grid).float()
 
 
+def unsigned_distance_on_lattice(
+    vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"], grid: TetrahedralGrid
+) -> Float[Tensor, "side side side"]:
+    """Distance to the nearest face at the vertices of a lattice, exact within two cells of the faces."""
+    points = grid.positions(dtype=torch.float64).view(-1, 3).numpy()
+    distances, is_near = _far_distances(vertices, faces, grid)
+    distances[is_near] = _distance_to_faces(vertices, faces, points[is_near])
+    return torch.from_numpy(distances).view((grid.side,) * 3).float()
+
+
 def nearest_on_mesh(
     vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"], points: Float[np.ndarray, "points 3"]
 ) -> Float[np.ndarray, "points 3"]:
     """The point of the surface that is nearest to each point."""
-    return _nearest_on_faces(vertices, faces, points.astype(np.float64)).points
+    return nearest_with_normals(vertices, faces, points.astype(np.float64)).points
 
 
-class _Nearest(NamedTuple):
+class Nearest(NamedTuple):
+    """Points of a surface, each the nearest to another point."""
+
     points: np.ndarray
     """[queries, 3], on the faces."""
     normals: np.ndarray
     """[queries, 3], unit normals of the faces; zero for a face without area."""
 
 
-def _nearest_on_faces(vertices: np.ndarray, faces: np.ndarray, queries: np.ndarray) -> _Nearest:
+def nearest_with_normals(
+    vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"], queries: Float[np.ndarray, "points 3"]
+) -> Nearest:
+    """As `nearest_on_mesh`, with the normals of the faces."""
     vertices, faces = vertices.astype(np.float64), faces.astype(np.int64)
     _, found, points = igl.point_mesh_squared_distance(queries, vertices, faces)
     a, b, c = (vertices[faces[found, corner]] for corner in range(3))
     normals = np.cross(b - a, c - a)
-    return _Nearest(points, normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-300))
+    return Nearest(points, normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-300))
 
 
 def _distance_to_faces(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -176,7 +191,7 @@ def _far_distances(vertices: np.ndarray, faces: np.ndarray, grid: TetrahedralGri
 
 
 def _is_behind_inner_wall(
-    vertices: np.ndarray, faces: np.ndarray, nearest: _Nearest, inside: np.ndarray, cell_metres: float
+    vertices: np.ndarray, faces: np.ndarray, nearest: Nearest, inside: np.ndarray, cell_metres: float
 ) -> np.ndarray:
     """Which of the inside points have their nearest face in the middle of the solid: it has inside on both sides."""
     result = inside.copy()

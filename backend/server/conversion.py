@@ -13,7 +13,6 @@ from backend.config import JobSettings, TextToMeshSettings, TextureMeshSettings
 from backend.diffusion.prior import DiffusionPrior
 from backend.errors import BadInput, BadPicture, EmptySurface, MissingModel, SketchbridgeError
 from backend.geometry.mesh_input import Placement
-from backend.geometry.placed_mesh import PlacedMesh
 from backend.picture_config import TextToImageSettings
 from backend.pictures import FinishedPictures, encode_picture, read_png
 from backend.server.mesh_conversion import placed_mesh, placement_of, textured_mesh, untextured_mesh
@@ -30,7 +29,7 @@ from backend.tasks.sketch_to_mesh import SketchToMesh
 from backend.tasks.text_to_image import TextToImage
 from backend.tasks.text_to_mesh import TextToMesh
 from backend.tasks.texture_mesh import TextureMesh
-from protocol.geometry import InputMesh, NamedPicture
+from protocol.geometry import NamedPicture
 from protocol.messages import Finished, SubmitJob, UpdateJob
 
 ServedTask = TextToMesh | TextureMesh | SketchToMesh | TextToImage
@@ -38,6 +37,8 @@ _AS_THEY_ARE = (
     "steps", "seed", "method", "guidance_scale", "bridge_start", "source_suffix", "target_suffix", "device",
 )  # fmt: skip
 """Fields that mean the same on the wire and in `JobSettings`."""
+_OUR_AXES = {"x": "x", "y": "z", "z": "y"}
+"""Along which of our axes those of the wire lie."""
 _SENT_MESH = "the mesh that was sent"
 
 
@@ -72,7 +73,7 @@ class JobRequest:
         Raises:
             SketchbridgeError: What the client can do something about.
         """
-        given = None if self.message.mesh is None else self._placed(self.message.mesh, notice)
+        given = None if self.message.mesh is None else placed_mesh(self.message.mesh, self.placement)
         loader = self._explaining(loader)
         settings = self.settings
         if isinstance(settings, SketchToMeshSettings):
@@ -116,7 +117,7 @@ class JobRequest:
         mesh = None
         if update.mesh is not None:
             try:
-                mesh = self._placed(update.mesh, notice)
+                mesh = placed_mesh(update.mesh, self.placement)
             except BadInput as error:
                 notice(f"the edited mesh was left out: {error}")
         return Steering(
@@ -150,11 +151,6 @@ class JobRequest:
             "remove_sketches": update.remove_sketches,
             "sketch_weights": tuple((each.name, each.weight) for each in update.sketch_weights),
         }
-
-    def _placed(self, mesh: InputMesh, notice: Callable[[str], None]) -> PlacedMesh:
-        if mesh.locked is not None and mesh.locked.any() and self.message.task != "texture":
-            notice("single vertices cannot be locked; a mesh weight holds the whole surface to its mesh")
-        return placed_mesh(mesh, self.placement)
 
     def finished(
         self, job: str, task: ServedTask, step: int, seconds: float, is_partial: bool, tell: Callable[[str], None]
@@ -215,6 +211,7 @@ def _settings_of(message: SubmitJob, prior: str) -> JobSettings:
     chosen |= {"prompt": message.prompt, "prior": prior}
     if message.task == "image":
         return TextToImageSettings(**chosen)
+    chosen["symmetry"] = "".join(sorted({_OUR_AXES[axis] for axis in wire.symmetry})) or None
     chosen |= {"quality": wire.quality, "texture_size": wire.texture_size, "rasteriser": wire.rasteriser}
     if message.task == "texture":
         return TextureMeshSettings(**chosen, mesh=_SENT_MESH, up="z")

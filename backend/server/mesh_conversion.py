@@ -68,7 +68,8 @@ def placed_mesh(mesh: InputMesh, placement: Placement) -> PlacedMesh:
             f"radius of {ball:.3g} m; move or scale the mesh into the ball, or make the ball larger"
         )
     colours = None if mesh.colours is None else mesh.colours[sources].astype(np.float64) / 255
-    return PlacedMesh(vertices, faces, placement, colours=colours, uv=uv, sources=sources)
+    locked = None if mesh.locked is None else mesh.locked[sources].astype(bool)
+    return PlacedMesh(vertices, faces, placement, colours=colours, uv=uv, sources=sources, locked=locked)
 
 
 def client_positions(mesh: TriangleMesh, placement: Placement) -> Float[np.ndarray, "vertices 3"]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from backend.config import MeshSettings, OptimisationConfig
 from backend.geometry.placed_mesh import PlacedMesh
+from backend.geometry.surface_constraints import SurfaceConstraints
 from backend.geometry.triangle_mesh import TriangleMesh
 from backend.optimise import FurtherTerms, MeshOptimisation, Step
 from backend.steering import Steering
@@ -40,7 +41,14 @@ class MeshTask:
         self.device, self.rasteriser, self.prior = ready.device, ready.rasteriser, ready.prior
         self._given = given
         self._optimisation = MeshOptimisation(
-            settings.prompt, ready.config, self.prior, self.rasteriser, shape, settings.seed, further_terms
+            settings.prompt,
+            ready.config,
+            self.prior,
+            self.rasteriser,
+            shape,
+            settings.seed,
+            further_terms,
+            SurfaceConstraints.of(settings.symmetry, given),
         )
         if given is not None and given.colours is not None:
             self._optimisation.paint(given)

@@ -64,12 +64,18 @@ class SketchToMesh(MeshTask):
         self.drawings: tuple[Drawing, ...] = self._first_drawings
         """Those that hold now, after all steering."""
         if given is None:
-            given = first_shape(self.drawings) if settings.mesh is None else placed_initial_mesh(settings.mesh)
+            given = self._first_mesh()
         ready = set_up(settings, config or settings.resolve(), notice, loader)
         tell_contradictions(PortableRasteriser(), self.drawings, notice)
         self._sketch_config = sketch_config or settings.resolve_sketches()
         self._terms = SketchTerms(self.drawings, self._sketch_config, ready.rasteriser, ready.device)
         super().__init__(settings, ready, given.signed_distances, given, self._further_terms)
+
+    def _first_mesh(self) -> PlacedMesh:
+        settings = self.settings
+        if settings.mesh is None:
+            return first_shape(self.drawings)
+        return placed_initial_mesh(settings.mesh, settings.lock)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """See `MeshOptimisation.state`. The drawings that the job began with are not saved: a fingerprint tells if they

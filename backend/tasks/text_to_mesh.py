@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from backend.appearance.bake import FinishedMesh, finish_mesh
 from backend.config import OptimisationConfig, TextToMeshSettings
 from backend.errors import EmptySurface
 from backend.geometry.components import remove_floaters
-from backend.geometry.mesh_input import Placement
+from backend.geometry.held_region import locked_like
+from backend.geometry.mesh_input import place_in_ball, read_mesh_input
 from backend.geometry.placed_mesh import PlacedMesh
-from backend.geometry.signed_distance import load_initial_mesh, sphere
+from backend.geometry.signed_distance import sphere
 from backend.optimise import MeshOptimisation
 from backend.render.rasteriser import Rasteriser
 from backend.surfaces import InitialShape
@@ -75,6 +75,9 @@ def finish_surface(
     mesh = remove_floaters(optimisation.current_mesh())
     if mesh.is_empty:
         raise EmptySurface("the surface is empty, so there is no mesh to write; another seed may help")
+    dmtet = optimisation.dmtet
+    if dmtet.constraints.held is not None:
+        mesh = dmtet.constraints.held.snapped(mesh, dmtet.grid.cell_metres)
     return finish_mesh(
         mesh,
         optimisation.texture,
@@ -86,14 +89,23 @@ def finish_surface(
     )
 
 
-def placed_initial_mesh(file: str) -> PlacedMesh:
-    """A mesh file, moved into the ball that the cameras look at.
+def placed_initial_mesh(file: str, lock: str | None = None) -> PlacedMesh:
+    """A mesh file with its colours, moved into the ball that the cameras look at.
+
+    Args:
+        lock: A copy of the mesh on which what is to stay is painted white; see `locked_like`.
 
     Raises:
-        UnreadableMesh: It cannot be read, or holds no surface.
+        UnreadableMesh: One of the files cannot be read, or holds no surface.
+        BadInput: The copy is of another mesh, or nothing of it is white.
     """
-    mesh = load_initial_mesh(Path(file))
-    return PlacedMesh(mesh.vertices, mesh.faces, Placement(mesh.centre, mesh.scale))
+    mesh = read_mesh_input(file, with_appearance=True)
+    locked = None
+    if lock is not None:
+        mask = read_mesh_input(lock, with_appearance=True)
+        locked = locked_like(mesh.vertices, mask.vertices, mask.colours, lock)
+    placement = place_in_ball(mesh.vertices)
+    return PlacedMesh(placement.place(mesh.vertices), mesh.faces, placement, colours=mesh.colours, locked=locked)
 
 
 def _mesh_of_file(settings: TextToMeshSettings) -> PlacedMesh | None:

@@ -82,8 +82,8 @@ def test_the_help_of_sketch_has_examples_and_every_option():
     assert 'sketchbridge sketch "a red mug" --view front=mug.png -o mug.glb' in shown
     assert "sketchbridge sketch --resume runs/" in shown
     options = (
-        "view mesh strength sketch-weight prior quality steps seed faces texture-size run-dir device rasteriser "
-        "guidance-scale bridge-start source-suffix target-suffix json resume output"
+        "view mesh strength lock symmetry sketch-weight prior quality steps seed faces texture-size run-dir device "
+        "rasteriser guidance-scale bridge-start source-suffix target-suffix json resume output"
     )
     for option in options.split():
         assert f"--{option} " in shown

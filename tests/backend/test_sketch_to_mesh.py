@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from backend.config import LinearRamp
 from backend.errors import BadInput
+from backend.geometry.signed_distance import nearest_on_mesh
 from backend.report import write_report
 from backend.run_folder import RunFolder
 from backend.sketch_config import SketchConfig, SketchToMeshSettings
@@ -62,6 +63,33 @@ def test_a_blocked_out_mesh_is_bent_to_the_drawing(drawing, tmp_path):
     assert job.scores()[0].silhouette_iou > before + 0.15
     assert steps[-1].losses["sketched outlines"] < 0.5 * steps[0].losses["sketched outlines"]
     assert steps[0].seconds["sketches"] > 0
+
+
+def test_what_is_white_in_the_lock_stays_while_the_drawing_bends_the_rest(drawing, tmp_path):
+    import trimesh
+
+    box = trimesh.creation.box((1.0, 1.0, 1.0)).subdivide().subdivide()
+    box.export(tmp_path / "box.obj")
+    is_low = box.vertices[:, 1:2] < -0.1
+    painted = np.where(is_low, [255, 255, 255, 255], [0, 0, 0, 255]).astype(np.uint8)
+    box.visual = trimesh.visual.ColorVisuals(box, vertex_colors=painted)
+    box.export(tmp_path / "mask.ply")
+    given = {"mesh": str(tmp_path / "box.obj"), "lock": str(tmp_path / "mask.ply")}
+
+    job = job_for(drawing, steps=25, strength=0.0, symmetry="x", **given)
+    list(job.steps())
+
+    mesh = job.finish().mesh
+    scale = np.abs(job.mesh.vertices).max() / 0.5
+    locked, free = ([[0.1, -0.5, 0.2], [0.5, -0.4, 0.1]], [[0.1, 0.5, 0.2], [0.5, 0.4, 0.1]])
+    positions, faces = mesh.positions.double().numpy(), mesh.faces.numpy()
+    for points, bars in ((locked, (0.0, 0.01)), (free, (0.02, 1.0))):
+        at = np.array(points) * scale
+        moved = np.linalg.norm(nearest_on_mesh(positions, faces, at) - at, axis=1)
+        assert (bars[0] <= moved).all(), points
+        assert (moved < bars[1]).all(), points
+    images = positions * [-1, 1, 1]
+    assert np.linalg.norm(nearest_on_mesh(positions, faces, images) - images, axis=1).max() < 0.005 * 2 * scale
 
 
 def test_a_job_that_goes_on_ends_as_if_it_had_not_been_stopped(drawing):
@@ -120,6 +148,8 @@ def test_a_mesh_is_held_to_by_its_strength():
         ({"views": ("front=a.png", "front=b.png")}, "two drawings are given for front"),
         ({"views": ("frnt=a.png",)}, "names no file"),
         ({"views": ("front=a.png",), "strength": 0.5}, "no mesh is given; give --mesh too"),
+        ({"views": ("front=a.png",), "lock": "mask.ply"}, "lock says which parts of a mesh stay, and no mesh is given"),
+        ({"views": ("front=a.png",), "symmetry": "left"}, "symmetry must name axes to mirror across: x"),
         ({"views": ("front=a.png",), "mesh": "a.obj", "strength": 1.5}, "strength must be a number from 0 to 1"),
         ({"views": ("front=a.png",), "sketch_weight": -1.0}, "sketch weight must be a number from 0 to 100"),
     ],

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import trimesh
+from PIL import Image
 from trimesh.visual import TextureVisuals
 
 from backend.errors import UnreadableMesh
@@ -88,3 +89,39 @@ def test_blenders_axes_come_to_stand_up_with_the_front_ahead():
     placed = placement.place(vertices)
     assert placed[:3] == pytest.approx(0.9 * np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]]))
     assert placement.turn_back(placement.turn(vertices)) == pytest.approx(vertices)
+
+
+def test_colours_of_vertices_of_faces_and_of_textures_are_read(tmp_path):
+    box = trimesh.creation.box((1.0, 1.0, 1.0)).subdivide()
+    red_above = np.where(box.vertices[:, 2:] > 0, [255, 0, 0, 255], [0, 0, 255, 255]).astype(np.uint8)
+    box.visual = trimesh.visual.ColorVisuals(box, vertex_colors=red_above)
+    box.export(tmp_path / "vertices.ply")
+    picture = Image.fromarray(np.full((8, 8, 3), (0, 255, 0), np.uint8))
+    material = trimesh.visual.material.PBRMaterial(baseColorTexture=picture)
+    textured = box.copy()
+    textured.visual = trimesh.visual.TextureVisuals(uv=np.full((len(box.vertices), 2), 0.5), material=material)
+    textured.export(tmp_path / "texture.glb")
+
+    vertices = read_mesh_input(tmp_path / "vertices.ply", with_appearance=True)
+    texture = read_mesh_input(tmp_path / "texture.glb", with_appearance=True)
+
+    is_above = vertices.vertices[:, 2] > 0
+    assert np.allclose(vertices.colours[is_above], [1, 0, 0])
+    assert np.allclose(vertices.colours[~is_above], [0, 0, 1])
+    assert np.allclose(texture.colours, [0, 1, 0], atol=0.01)
+    assert read_mesh_input(tmp_path / "vertices.ply").colours is None
+
+
+def test_a_mesh_without_colours_has_none_and_is_grey_among_others(tmp_path):
+    plain = trimesh.creation.box((1.0, 1.0, 1.0))
+    plain.export(tmp_path / "plain.stl")
+    red = plain.copy().apply_translation((3.0, 0.0, 0.0))
+    red.visual = trimesh.visual.ColorVisuals(red, vertex_colors=np.full((8, 4), (255, 0, 0, 255), np.uint8))
+    trimesh.Scene([plain, red]).export(tmp_path / "two.glb")
+
+    two = read_mesh_input(tmp_path / "two.glb", with_appearance=True)
+
+    assert read_mesh_input(tmp_path / "plain.stl", with_appearance=True).colours is None
+    is_red = two.vertices[:, 0] > 1
+    assert np.allclose(two.colours[is_red], [1, 0, 0])
+    assert np.allclose(two.colours[~is_red], 0.5, atol=0.15)  # trimesh may say of grey what grey it is

@@ -12,7 +12,7 @@ from test_fuzz import MUTATIONS, SAID
 
 from protocol.errors import ProtocolError
 from protocol.frames import decode, encode
-from protocol.messages import ClientHello, ListJobs, Refused
+from protocol.messages import ClientHello, ListJobs, Refused, SubmitJob
 
 HELLO = encode(ClientHello(program="hostile", software_version="0", capabilities=("zlib", "uint16")), 1)
 SAID_BY_CLIENTS = [parts for parts, side in SAID if side == "client"]
@@ -55,6 +55,8 @@ class Storm:
         """By mutation."""
         self.refusals = Counter()
         """That came back, by code."""
+        self.whole_jobs = 0
+        """Sent, as some mutations leave a message whole."""
 
     def _connect(self, context, address):
         socket = context.socket(zmq.DEALER)
@@ -73,6 +75,7 @@ class Storm:
             if len(parts) > MOST_FRAMES_OFTEN and self._dice.random() > 0.03:
                 parts = parts[:MOST_FRAMES_OFTEN]
             self._send(socket, parts)
+            self.whole_jobs += _is_whole_job(parts)
             self.sent[mutation.__name__] += 1
             self._read()
 
@@ -97,6 +100,13 @@ class Storm:
     def close(self):
         for each in self._sockets:
             each.close()
+
+
+def _is_whole_job(parts):
+    try:
+        return isinstance(decode(parts, "client").message, SubmitJob)
+    except ProtocolError:
+        return False
 
 
 class GoodClient:

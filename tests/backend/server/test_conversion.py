@@ -149,6 +149,25 @@ def test_vertices_that_no_face_uses_are_left_out():
     assert np.array_equal(placed.sources, np.arange(1, 9))
 
 
+def test_locked_vertices_are_locked_after_unused_ones_are_left_out():
+    locked = np.array([0, 1, 0, 1, 1], np.uint8)
+    mesh = InputMesh(
+        positions=np.array([[9, 9, 9], [0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32),
+        faces=np.array([[1, 2, 3], [1, 3, 4]], np.int32),
+        locked=locked,
+    )
+
+    placed = placed_mesh(mesh, placement_of(job(mesh=mesh)))
+
+    assert placed.locked.tolist() == [True, False, True, True]
+    assert placed_mesh(box_mesh(), placement_of(job(mesh=box_mesh()))).locked is None
+
+
+def test_mirrors_across_the_clients_axes_are_mirrors_across_ours():
+    for theirs, ours in (((), None), (("x",), "x"), (("y",), "z"), (("z", "x", "z"), "xy")):
+        assert request(settings=Settings(symmetry=theirs)).settings.symmetry == ours
+
+
 def test_a_mesh_without_area_is_refused():
     line = InputMesh(
         positions=np.array([[0, 0, 0], [1, 0, 0], [2, 0, 0]], np.float32), faces=np.array([[0, 1, 2]], np.int32)

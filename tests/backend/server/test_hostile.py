@@ -54,7 +54,7 @@ def test_a_storm_of_hostile_messages_stops_nobody_and_fills_neither_memory_nor_l
     context.term()
 
     assert server.process.poll() is None
-    assert server.client().request(ListJobs(), 30.0).total == 0
+    assert server.client().request(ListJobs(), 30.0).total <= storm.whole_jobs
     assert good.failures == []
     assert np.percentile(good.seconds, 95) < 2.0  # on a machine that does something else as well
     assert memory_bytes(server.process.pid)[1] - before < MOST_GROWTH_BYTES
