@@ -30,11 +30,9 @@ sys.path[:0] = [str(FOLDER.parent)]
 from backend.appearance.mesh_files import read_mesh_file  # noqa: E402
 from backend.diffusion.diffusers_prior import load_prior  # noqa: E402
 from backend.evaluation.classifier import WorldClassifier, load_classifier  # noqa: E402
-from backend.evaluation.distances import (  # noqa: E402
-    Resampling,
-)
+from backend.evaluation.distances import Resampling  # noqa: E402
 from backend.evaluation.intervals import bootstrap_interval  # noqa: E402
-from backend.evaluation.measures import Measure, resampled_mean, verdict  # noqa: E402
+from backend.evaluation.measures import Measure, distances_between, resampled_mean, verdict  # noqa: E402
 from backend.evaluation.mesh_scores import (  # noqa: E402
     VIEW_COUNT,
     mean_saturation,

@@ -123,6 +123,7 @@ def main() -> None:
     arguments = parsed_arguments()
     torch.set_num_threads(1)
     compile_kernels()
+    RECORDS.parent.mkdir(parents=True, exist_ok=True)
     records = json.loads(RECORDS.read_text()) if RECORDS.exists() else {}
     variants = {variant.changes: variant for group in arguments.groups for variant in GROUPS[group]}
     runs = [
