@@ -61,6 +61,10 @@ Changes = tuple[tuple[str, Any], ...]
 METHODS: dict[str, Changes] = {
     "sds": (("distillation.bridge_start", 1.0),),
     "bridge": (),
+    "bridge, scale 3": (("distillation.bridge_scale", 3.0),),
+    "bridge, two words": (("distillation.source_suffix", ", oversaturated, smooth"),),
+    "sds, guidance 20": (("distillation.bridge_start", 1.0), ("distillation.guidance_scale", 20.0)),
+    "bridge, guidance 20": (("distillation.guidance_scale", 20.0),),
 }
 """Each method as what it changes in the default configuration (see `MeshRun.changes`)."""
 
