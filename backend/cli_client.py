@@ -170,6 +170,23 @@ def steer(
         Path | None, typer.Option(metavar="FILE", help="An edited mesh to go on from, such as a partial result.")
     ] = None,
     up: MeshUpOption = None,
+    add_view: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SIDE=FILE",
+            help="Of a sketch job: one more drawing, as behind --view of `submit sketch`, or a new one of the same "
+            "view. Can be given several times, as can the next two.",
+            show_default=False,
+        ),
+    ] = None,
+    remove_view: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Forget a drawing, such as front or az=30,el=20.", show_default=False),
+    ] = None,
+    view_weight: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=X", help="How much a drawing counts from now on, 0 to 100.", show_default=False),
+    ] = None,
     server: ServerOption = DEFAULT_SERVER,
     key: KeyOption = None,
     as_json: ClientJsonOption = False,
@@ -181,8 +198,9 @@ def steer(
       sketchbridge steer red --prompt "a blue mushroom" --more-steps 100
       sketchbridge fetch red --partial -o so-far.glb
       sketchbridge steer red --mesh edited.glb
+      sketchbridge steer red --add-view left=left.svg --view-weight front=0.5
     """
-    from backend.commands.change_job import run_steer_command
+    from backend.commands.change_job import SketchWishes, run_steer_command
     from backend.commands.server_connection import ServerOptions
 
     changes = given_settings(
@@ -196,7 +214,8 @@ def steer(
         more_steps=more_steps,
     )
     options = ServerOptions(server, key, as_json)
-    raise typer.Exit(run_steer_command(options, job, changes, mesh, None if up is None else up.value))
+    views = SketchWishes(add_view or (), remove_view or (), view_weight or ())
+    raise typer.Exit(run_steer_command(options, job, changes, mesh, None if up is None else up.value, views))
 
 
 def fetch(

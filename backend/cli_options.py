@@ -148,6 +148,37 @@ SymmetryOption = Annotated[
         help="Mirror shape and texture at the middle: x makes left and right alike, z front and back, xz both.",
     ),
 ]
+ViewsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--view",
+        metavar="SIDE=FILE",
+        help="A drawing and the side it shows: front, back, left, right, top or bottom, as in front=mug.png; or "
+        "angles, as in az=30,el=20,fov=40@mug.png. Before @ may also stand lines (with creases, not the outline "
+        "alone), weight=X, perspective, orthographic, dist=X or height=X, and colours (those of the strokes of an "
+        "SVG are hints). The file is an SVG or a picture. Can be given several times.",
+        show_default=False,
+    ),
+]
+BlockoutOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Begin with this blocked-out shape instead of one made from the drawings."),
+]
+StrengthOption = Annotated[
+    float | None,
+    typer.Option(metavar="X", help="How strongly the surface is held to --mesh, 0 to 1. Default: 0.5."),
+]
+LockOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A copy of --mesh on which what is to stay as it is, shape and colours, is painted white (vertex "
+        "colours; a PLY, say).",
+    ),
+]
+SketchWeightOption = Annotated[
+    float | None, typer.Option(metavar="X", help="How strongly the drawings count. Default: 1.")
+]
 RunDirOption = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Where this run gets a folder of its own, DATE-PROMPT. Default: runs."),

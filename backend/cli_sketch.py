@@ -5,17 +5,18 @@ Only typer is imported here, so that `--help` answers at once.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import typer.core
 
 from backend.cli_options import (
+    BlockoutOption,
     BridgeStartOption,
     DeviceOption,
     GuidanceScaleOption,
     JsonOption,
+    LockOption,
     MethodOption,
     MoreWords,
     OutputOption,
@@ -25,11 +26,14 @@ from backend.cli_options import (
     ResumeOption,
     RunDirOption,
     SeedOption,
+    SketchWeightOption,
     SourceSuffixOption,
     StepsOption,
+    StrengthOption,
     SymmetryOption,
     TargetSuffixOption,
     TextureSizeOption,
+    ViewsOption,
     given_settings,
 )
 
@@ -49,38 +53,13 @@ def sketch(
         str | None, typer.Argument(metavar="PROMPT", help="What it is, in quotes.", show_default=False)
     ] = None,
     more_words: MoreWords = None,
-    view: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="SIDE=FILE",
-            help="A drawing and the side it shows: front, back, left, right, top or bottom, as in front=mug.png; or "
-            "angles, as in az=30,el=20,fov=40@mug.png. Before @ may also stand lines (with creases, not the outline "
-            "alone), weight=X, perspective, orthographic, dist=X or height=X, and colours (those of the strokes of an "
-            "SVG are hints). The file is an SVG or a picture. Can be given several times.",
-            show_default=False,
-        ),
-    ] = None,
+    view: ViewsOption = None,
     output: OutputOption = None,
     resume: ResumeOption = None,
-    mesh: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Begin with this blocked-out shape instead of one made from the drawings."),
-    ] = None,
-    strength: Annotated[
-        float | None,
-        typer.Option(metavar="X", help="How strongly the surface is held to --mesh, 0 to 1. Default: 0.5."),
-    ] = None,
-    lock: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="A copy of --mesh on which what is to stay as it is, shape and colours, is painted white (vertex "
-            "colours; a PLY, say).",
-        ),
-    ] = None,
-    sketch_weight: Annotated[
-        float | None, typer.Option(metavar="X", help="How strongly the drawings count. Default: 1.")
-    ] = None,
+    mesh: BlockoutOption = None,
+    strength: StrengthOption = None,
+    lock: LockOption = None,
+    sketch_weight: SketchWeightOption = None,
     quality: Annotated[
         Quality | None, typer.Option(help="How fine the mesh, how many steps. Default: normal.", show_default=False)
     ] = None,

@@ -17,9 +17,11 @@ from backend.cli_client_options import (
     ServerOption,
 )
 from backend.cli_options import (
+    BlockoutOption,
     BridgeStartOption,
     DeviceOption,
     GuidanceScaleOption,
+    LockOption,
     LookArgument,
     MeshArgument,
     MethodOption,
@@ -28,10 +30,14 @@ from backend.cli_options import (
     Quality,
     RasteriserOption,
     SeedOption,
+    SketchWeightOption,
     SourceSuffixOption,
     StepsOption,
+    StrengthOption,
+    SymmetryOption,
     TargetSuffixOption,
     TextureSizeOption,
+    ViewsOption,
     given_settings,
 )
 
@@ -80,7 +86,7 @@ submit = typer.Typer(
 
 @submit.callback()
 def _submit() -> None:
-    """Gives a job to a server: [bold]text[/bold], [bold]texture[/bold] or [bold]image[/bold].
+    """Gives a job to a server: [bold]text[/bold], [bold]sketch[/bold], [bold]texture[/bold] or [bold]image[/bold].
 
     Prints the job's id on stdout and ends; with --wait it shows the job until its end, and with -o it fetches the \
 result too. The job is on the server's disk: it goes on when you leave, and after the server was started anew.
@@ -114,6 +120,7 @@ def text(
     ] = None,
     up: MeshUpOption = None,
     faces: FacesOption = None,
+    symmetry: SymmetryOption = None,
     texture_size: TextureSizeOption = None,
     prior: ServedPriorOption = None,
     lora: LoraOption = None,
@@ -147,6 +154,7 @@ def text(
         steps=steps,
         seed=seed,
         faces=faces,
+        symmetry=symmetry,
         texture_size=texture_size,
         method=method,
         guidance_scale=guidance_scale,
@@ -171,6 +179,7 @@ def texture(
     quality: QualityOption = None,
     steps: StepsOption = None,
     seed: SeedOption = None,
+    symmetry: SymmetryOption = None,
     texture_size: TextureSizeOption = None,
     prior: ServedPriorOption = None,
     lora: LoraOption = None,
@@ -204,6 +213,7 @@ def texture(
         quality=quality,
         steps=steps,
         seed=seed,
+        symmetry=symmetry,
         texture_size=texture_size,
         method=method,
         guidance_scale=guidance_scale,
@@ -268,13 +278,76 @@ def image(
     _run(server, key, as_json, given | {"output": output, "priority": priority})
 
 
-@submit.command(hidden=True, context_settings={"ignore_unknown_options": True})
-def sketch(words: Annotated[list[str] | None, typer.Argument(show_default=False)] = None) -> None:
-    """A mesh that fits sketches too. Comes with sketch jobs."""
-    raise typer.BadParameter(
-        "sketch jobs are not there yet; submit text, with --init-mesh to say what shape it is to begin with",
-        param_hint="sketch",
+@submit.command(
+    no_args_is_help=True, cls=_usage("PROMPT", "--view SIDE=FILE ...", "[--wait -o FILE]"), epilog=EXIT_CODES
+)
+def sketch(
+    prompt: Annotated[
+        str | None, typer.Argument(metavar="PROMPT", help="What it is, in quotes.", show_default=False)
+    ] = None,
+    more_words: MoreWords = None,
+    view: ViewsOption = None,
+    waits: WaitOption = False,
+    output: ResultOption = None,
+    mesh: BlockoutOption = None,
+    up: MeshUpOption = None,
+    strength: StrengthOption = None,
+    lock: LockOption = None,
+    sketch_weight: SketchWeightOption = None,
+    quality: QualityOption = None,
+    steps: StepsOption = None,
+    seed: SeedOption = None,
+    faces: FacesOption = None,
+    symmetry: SymmetryOption = None,
+    texture_size: TextureSizeOption = None,
+    prior: ServedPriorOption = None,
+    lora: LoraOption = None,
+    environment: EnvironmentOption = None,
+    method: MethodOption = None,
+    guidance_scale: GuidanceScaleOption = None,
+    bridge_start: BridgeStartOption = None,
+    source_suffix: SourceSuffixOption = None,
+    target_suffix: TargetSuffixOption = None,
+    device: DeviceOption = None,
+    rasteriser: RasteriserOption = None,
+    priority: PriorityOption = 0,
+    server: ServerOption = DEFAULT_SERVER,
+    key: KeyOption = None,
+    as_json: ClientJsonOption = False,
+) -> None:
+    """A textured mesh that fits drawings and looks like a sentence.
+
+    Drawings are read and checked here, and sent as strokes or as black and white pictures. With --mesh, dist and \
+height of a view are metres of the mesh's file.
+
+    [bold]Examples[/bold]
+
+      sketchbridge submit sketch "a red mug" --view front=mug.png --wait -o mug.glb
+      sketchbridge submit sketch "a red mug" --view front=front.jpg --view left=left.svg
+      sketchbridge submit sketch "a house" --view az=30,el=20@house.png --mesh blockout.obj --strength 0.7
+    """
+    _require_quotes(prompt, more_words, "sketch")
+    settings = given_settings(
+        prior=prior,
+        lora=lora,
+        environment=environment,
+        quality=quality,
+        steps=steps,
+        seed=seed,
+        faces=faces,
+        symmetry=symmetry,
+        texture_size=texture_size,
+        method=method,
+        guidance_scale=guidance_scale,
+        bridge_start=bridge_start,
+        source_suffix=source_suffix,
+        target_suffix=target_suffix,
+        device=device,
+        rasteriser=rasteriser,
     )
+    given = {"task": "sketch", "prompt": prompt, "settings": settings, "mesh": mesh, "up": up, "waits": waits}
+    given |= given_settings(views=tuple(view or ()), strength=strength, sketch_weight=sketch_weight)
+    _run(server, key, as_json, given | {"lock": lock, "output": output, "priority": priority})
 
 
 def _require_quotes(prompt: str | None, more_words: list[str] | None, command: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from backend.config import LinearRamp, MeshSettings, OptimisationConfig, check_number, check_whole_number
 from backend.errors import BadInput
-from backend.sketches.view_argument import EXAMPLES, parse_view
+from backend.sketches.view_argument import EXAMPLES, ViewArgument, parse_view
 from backend.steering import MESH_WEIGHT_UNIT
 
 MOST_SKETCHES = 16
@@ -51,7 +51,8 @@ class SketchToMeshSettings(MeshSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.views is not None:
-            self._check_views(self.views)
+            object.__setattr__(self, "views", _texts(self.views))  # JSON gives a list
+            parse_views(self.views)
         check_number("strength", self.strength, 0.0, 1.0)
         check_number("sketch weight", self.sketch_weight, 0.0, 100.0)
         check_whole_number("faces", self.faces, 100, 5_000_000)
@@ -59,17 +60,6 @@ class SketchToMeshSettings(MeshSettings):
             raise BadInput("lock says which parts of a mesh stay, and no mesh is given; give --mesh too")
         if self.strength is not None and self.mesh is None:
             raise BadInput("strength says how strongly a mesh is kept to, and no mesh is given; give --mesh too")
-
-    def _check_views(self, views: Sequence[str]) -> None:
-        if isinstance(views, str) or not all(isinstance(view, str) for view in views):
-            raise BadInput(f"views must be a list of texts such as {EXAMPLES}; got {views!r}")
-        object.__setattr__(self, "views", tuple(views))  # JSON gives a list
-        if not 1 <= len(views) <= MOST_SKETCHES:
-            raise BadInput(f"give 1 to {MOST_SKETCHES} views such as {EXAMPLES}; got {len(views)}")
-        names = [parse_view(view).name for view in views]
-        doubled = next((name for name in names if names.count(name) > 1), None)
-        if doubled is not None:
-            raise BadInput(f"two drawings are given for {doubled}; each side can have one")
 
     def resolve_sketches(self) -> SketchConfig:
         """What the loop minimises for the drawings."""
@@ -88,3 +78,25 @@ class SketchToMeshSettings(MeshSettings):
         strength = DEFAULT_STRENGTH if self.strength is None else self.strength
         held = strength * MESH_WEIGHT_UNIT if self.mesh is not None else 0.0
         return dataclasses.replace(base, surface=dataclasses.replace(base.surface, mesh_weight=held))
+
+
+def parse_views(views: Sequence[str]) -> tuple[ViewArgument, ...]:
+    """Reads what follows each `--view` of one command; opens no file.
+
+    Raises:
+        BadInput: There are none or too many, one says nothing right, or two have one name.
+    """
+    if not 1 <= len(views) <= MOST_SKETCHES:
+        raise BadInput(f"give 1 to {MOST_SKETCHES} views such as {EXAMPLES}; got {len(views)}")
+    parsed = tuple(parse_view(view) for view in views)
+    names = [view.name for view in parsed]
+    doubled = next((name for name in names if names.count(name) > 1), None)
+    if doubled is not None:
+        raise BadInput(f"two drawings are given for {doubled}; each side can have one")
+    return parsed
+
+
+def _texts(views: Any) -> tuple[str, ...]:
+    if isinstance(views, str) or not all(isinstance(view, str) for view in views):
+        raise BadInput(f"views must be a list of texts such as {EXAMPLES}; got {views!r}")
+    return tuple(views)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,67 @@ from backend.geometry.mesh_input import UpAxis
 from protocol.client import Client
 from protocol.errors import RequestRefused
 from protocol.geometry import InputMesh
-from protocol.messages import CancelJob, DeleteJob, JobState, Message, PauseJob, ResumeJob, UpdateJob
+from protocol.messages import CancelJob, DeleteJob, JobState, Message, PauseJob, ResumeJob, SketchChange, UpdateJob
+from protocol.sketches import Sketch
 
 STEER_SECONDS = 120.0
 """An edited mesh may be large and the way to the server slow."""
 _WHAT_STEERS = (
     "--prompt, --guidance-scale, --source-suffix, --target-suffix, --learning-rate-factor, --smoothness-weight, "
-    "--mesh-weight, --more-steps, --mesh"
+    "--mesh-weight, --more-steps, --mesh, --add-view, --remove-view, --view-weight"
 )
+
+
+@dataclass(frozen=True)
+class SketchWishes:
+    """How the drawings of a job are to change."""
+
+    add: Sequence[str] = ()
+    """As behind `--view`; one with the name of another takes its place."""
+    remove: Sequence[str] = ()
+    """Names of views."""
+    weights: Sequence[str] = ()
+    """NAME=WEIGHT."""
+
+    def __bool__(self) -> bool:
+        return bool(self.add or self.remove or self.weights)
+
+    def fields(self, notice: Callable[[str], None]) -> dict[str, Any]:
+        """Those of `UpdateJob`.
+
+        Raises:
+            BadInput: A drawing cannot be used, a weight is none, or one view is changed in two ways.
+        """
+        changes = tuple(_weight_change(text) for text in self.weights)
+        for names, what in ((self.remove, "removed"), ([each.name for each in changes], "given a weight")):
+            doubled = next((name for name in names if list(names).count(name) > 1), None)
+            if doubled is not None:
+                raise BadInput(f"the view {doubled} is {what} twice")
+        return {
+            "add_sketches": self._added(notice),
+            "remove_sketches": tuple(self.remove),
+            "sketch_weights": changes,
+        }
+
+    def _added(self, notice: Callable[[str], None]) -> tuple[Sketch, ...]:
+        if not self.add:
+            return ()
+        from backend.commands.wire_sketches import read_wire_sketch
+        from backend.sketch_config import parse_views
+
+        return tuple(read_wire_sketch(view, notice) for view in parse_views(self.add))
+
+
+def _weight_change(text: str) -> SketchChange:
+    """Of `az=30,el=20=0.5` what is behind the last `=`: names have some too."""
+    name, _, value = text.rpartition("=")
+    try:
+        return SketchChange(name=name.strip(), weight=float(value))
+    except ValueError as error:  # LocalProtocolError is one
+        raise BadInput(
+            f"--view-weight {text!r} must be the name of a view and a weight from 0 to 100, such as front=0.5 or "
+            "az=30,el=20=0.5"
+        ) from error
 
 
 def run_pause_command(options: ServerOptions, jobs: list[str], output: ClientOutput | None = None) -> int:
@@ -54,6 +108,7 @@ def run_steer_command(
     changes: dict[str, Any],
     mesh: Path | None = None,
     up: UpAxis | None = None,
+    views: SketchWishes | None = None,
     output: ClientOutput | None = None,
 ) -> int:
     """Changes a job between two of its steps. Returns the exit code.
@@ -62,17 +117,22 @@ def run_steer_command(
         changes: Fields of `UpdateJob`.
         mesh: A file with an edited mesh to go on from.
         up: Of the mesh; None for y.
+        views: Drawings that are added, removed and re-weighted.
     """
+    views = views or SketchWishes()
 
     def work(client: Client, output: ClientOutput) -> int:
-        if not changes and mesh is None:
+        if not (changes or mesh or views):
             raise BadInput(f"nothing changes; give one of {_WHAT_STEERS}")
         if up is not None and mesh is None:
             raise BadInput("--up says how a mesh lies in its file; give one with --mesh, or leave it out")
         edited = None if mesh is None else _edited_mesh(mesh, up or "y", output)
         # Before the job is looked for: what is wrong with the values is known here.
-        update = UpdateJob(job="unknown", key=uuid.uuid4().hex, mesh=edited, **changes)
+        fields = changes | views.fields(output.say)
+        update = UpdateJob(job="unknown", key=uuid.uuid4().hex, mesh=edited, **fields)
         state = find_job(client, job, output)
+        if views and state.task != "sketch":
+            raise BadInput(f"{state.job} is a job of the task {state.task}, which looks at no drawings")
         state = answer_of(client, dataclasses.replace(update, job=state.job), output, STEER_SECONDS)
         _show(state, output)
         return EXIT_DONE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,19 @@ from backend.commands.exit_codes import EXIT_DONE, EXIT_NOT_FINISHED, EXIT_STOPP
 from backend.commands.fetch_result import FetchWishes, check_fetched_path, fetch_result
 from backend.commands.server_connection import ServerOptions, answer_of, run_client_command, server_of
 from backend.commands.watch_job import WatchWishes, exit_code_of_end, watch_to_the_end
+from backend.config import check_axes, check_number
 from backend.errors import BadInput
 from backend.geometry.mesh_input import UpAxis
 from protocol.client import Client
 from protocol.geometry import InputMesh
-from protocol.messages import SubmitAccepted, SubmitJob
+from protocol.messages import SubmitAccepted, SubmitJob, UpdateJob
 from protocol.settings import Settings, Task
+from protocol.sketches import Sketch
 
 SUBMIT_SECONDS = 120.0
 """A mesh may be large and the way to the server slow."""
+_WIRE_AXES = {"x": "x", "y": "z", "z": "y"}
+"""Along which of the wire's axes, of Blender, those of the local commands lie, where Y is up."""
 PICTURE_SIDE = 512
 """Of a picture to begin with, where the server does not say what its prior takes."""
 
@@ -32,12 +37,21 @@ class SubmitCommand:
     task: Task
     prompt: str | None
     settings: dict[str, Any] = field(default_factory=dict)
-    """Those of `protocol.settings.Settings` that were given."""
+    """Those of `protocol.settings.Settings` that were given; axes of symmetry in one text, as the local commands have
+    them."""
     mesh: Path | None = None
     up: UpAxis | None = None
     """Of the mesh, and of the file that is written unless that is a GLB; None for y."""
     picture: Path | None = None
     """What the task image begins with."""
+    views: Sequence[str] = ()
+    """Drawings of the task sketch, as behind `--view`."""
+    sketch_weight: float = 1.0
+    """On everything that the drawings ask for."""
+    strength: float | None = None
+    """How strongly the surface is held to the mesh, 0 to 1; None for the server's choice."""
+    lock: Path | None = None
+    """A copy of the mesh on which what is to stay is painted white."""
     priority: int = 0
     waits: bool = False
     """For the end of the job, with its progress."""
@@ -50,6 +64,8 @@ class SubmitCommand:
                 "say which mesh and what it is to look like, such as: "
                 'sketchbridge submit texture mug.glb "a red mug" --wait -o red-mug.glb'
             )
+        if self.task == "sketch":
+            self._check_sketch_job()
         if self.prompt is None:
             suffix = "png" if self.task == "image" else "glb"
             raise BadInput(
@@ -58,7 +74,22 @@ class SubmitCommand:
         if self.output is not None and not self.waits:
             raise BadInput(f"-o {self.output} needs --wait; without it, fetch the result later: sketchbridge fetch")
         if self.up is not None and self.mesh is None:
-            raise BadInput("--up says how a mesh lies in its file; give one with --init-mesh, or leave it out")
+            option = "--mesh" if self.task == "sketch" else "--init-mesh"
+            raise BadInput(f"--up says how a mesh lies in its file; give one with {option}, or leave it out")
+        if "symmetry" in self.settings:
+            check_axes("symmetry", self.settings["symmetry"])
+
+    def _check_sketch_job(self) -> None:
+        if self.prompt is None or not self.views:
+            raise BadInput(
+                "say what to make and from where it was drawn, such as: "
+                'sketchbridge submit sketch "a red mug" --view front=mug.png --wait -o mug.glb'
+            )
+        check_number("strength", self.strength, 0.0, 1.0)
+        check_number("sketch weight", self.sketch_weight, 0.0, 100.0)
+        for name in ("lock", "strength"):
+            if getattr(self, name) is not None and self.mesh is None:
+                raise BadInput(f"--{name} says what of a mesh is kept, and none is given; give --mesh too")
 
 
 def run_submit_command(options: ServerOptions, given: dict[str, Any], output: ClientOutput | None = None) -> int:
@@ -80,8 +111,9 @@ def _submit(client: Client, command: SubmitCommand, output: ClientOutput) -> int
         key=uuid.uuid4().hex,
         task=command.task,
         prompt=command.prompt or "",
-        settings=Settings(**command.settings),
+        settings=_settings_of(command),
         mesh=_mesh_of(command, output),
+        sketches=_sketches_of(command, output),
         picture=_picture_of(command, client, output),
         priority=command.priority,
     )
@@ -89,6 +121,9 @@ def _submit(client: Client, command: SubmitCommand, output: ClientOutput) -> int
     job, before = accepted.job, accepted.queue_position
     output.object(event="submitted", job=job, queue_position=before)
     output.say(f"submitted as {job}" + (f", {before} before it in the queue" if before else ""))
+    if command.strength is not None:
+        # A submission cannot say it. A worker takes longer to begin than this takes to arrive.
+        answer_of(client, UpdateJob(job=job, key=uuid.uuid4().hex, mesh_weight=command.strength), output)
     if not command.waits:
         output.say(f"watch it with: sketchbridge watch {job}")
         output.result(job, job=job)
@@ -126,7 +161,26 @@ def _mesh_of(command: SubmitCommand, output: ClientOutput) -> InputMesh | None:
         return None
     from backend.commands.wire_meshes import read_wire_mesh
 
-    return read_wire_mesh(command.mesh, command.up or "y", output.say)
+    # A texture job begins grey, here as in the local command.
+    with_colours = command.task != "texture"
+    return read_wire_mesh(command.mesh, command.up or "y", output.say, command.lock, with_colours)
+
+
+def _settings_of(command: SubmitCommand) -> Settings:
+    chosen = dict(command.settings)
+    if "symmetry" in chosen:
+        chosen["symmetry"] = tuple(sorted(_WIRE_AXES[axis] for axis in chosen["symmetry"]))
+    return Settings(**chosen)
+
+
+def _sketches_of(command: SubmitCommand, output: ClientOutput) -> tuple[Sketch, ...]:
+    if not command.views:
+        return ()
+    from backend.commands.wire_sketches import read_wire_sketch
+    from backend.sketch_config import parse_views
+
+    views = parse_views(command.views)  # all of them before the first file is opened
+    return tuple(read_wire_sketch(view, output.say, command.sketch_weight) for view in views)
 
 
 def _picture_of(command: SubmitCommand, client: Client, output: ClientOutput) -> bytes | None:

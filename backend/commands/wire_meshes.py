@@ -11,6 +11,7 @@ import torch
 from backend.appearance.bake import BakedTextures, FinishedMesh, FinishReport
 from backend.commands.coloured_mesh_files import BLENDER_AXES
 from backend.errors import BadInput
+from backend.geometry.held_region import locked_like
 from backend.geometry.mesh_input import UpAxis, read_mesh_input
 from backend.geometry.triangle_mesh import TriangleMesh
 from backend.pictures import open_picture
@@ -23,15 +24,24 @@ _SERVERS_REPORT = FinishReport(seconds={}, chart_count=0, packer="the server's",
 """Nothing was done here; what there was to say, the job's notices have said."""
 
 
-def read_wire_mesh(path: Path, up: UpAxis, notice: Callable[[str], None]) -> InputMesh:
+def read_wire_mesh(
+    path: Path,
+    up: UpAxis,
+    notice: Callable[[str], None],
+    lock: Path | None = None,
+    with_colours: bool = False,
+) -> InputMesh:
     """A mesh file as a job takes it: all objects as one mesh, with its UVs, in metres.
 
     Args:
         up: The axis of the file that points upwards: y, or z as Blender has it.
         notice: Told why UVs are left out.
+        lock: A copy of the mesh on which what is to stay is painted white; see `locked_like`.
+        with_colours: Of its vertices, or of its textures there.
 
     Raises:
-        BadInput: The file cannot be used, or is farther from the origin than the wire can say.
+        BadInput: A file cannot be used, the mesh is farther from the origin than the wire can say, or the copy is of
+            another mesh.
     """
     file = read_mesh_input(path.expanduser(), with_appearance=True)
     positions = file.vertices if up == "z" else BLENDER_AXES.turn_back(file.vertices)
@@ -44,8 +54,19 @@ def read_wire_mesh(path: Path, up: UpAxis, notice: Callable[[str], None]) -> Inp
             notice(f"the UVs of {path} are left out: they reach {np.abs(corners).max():.3g} textures far")
         else:
             uv = np.stack([corners[..., 0], 1 - corners[..., 1]], axis=-1).astype(np.float32)
+    locked = None
+    if lock is not None:
+        mask = read_mesh_input(lock.expanduser(), with_appearance=True)
+        locked = locked_like(file.vertices, mask.vertices, mask.colours, str(lock)).astype(np.uint8)
+    colours = (file.colours * 255).round().astype(np.uint8) if with_colours and file.colours is not None else None
     try:
-        return InputMesh(positions=positions.astype(np.float32), faces=file.faces.astype(np.int32), uv=uv)
+        return InputMesh(
+            positions=positions.astype(np.float32),
+            faces=file.faces.astype(np.int32),
+            colours=colours,
+            locked=locked,
+            uv=uv,
+        )
     except LocalProtocolError as error:
         raise BadInput(f"{path} cannot be sent: {error}") from error
 

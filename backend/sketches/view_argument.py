@@ -9,10 +9,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 from backend.errors import BadInput
-from backend.sketches.camera import FOV_DEGREES, VIEW_ANGLES, SketchCamera, ViewName
+from backend.sketches.camera import FOV_DEGREES, VIEW_ANGLES, Projection, SketchCamera, ViewName
 from backend.sketches.ink import read_ink
 from backend.sketches.sketch import Sketch, SketchKind
 from backend.sketches.svg import read_svg
@@ -24,12 +24,42 @@ EXAMPLES = "front=mug.png, left=mug.svg or az=30,el=20,fov=40@mug.png"
 
 
 @dataclass(frozen=True)
+class Viewpoint:
+    """From where a drawing was made, in the numbers that were typed."""
+
+    view: ViewName | None
+    """None where angles were typed."""
+    azimuth_degrees: float
+    elevation_degrees: float
+    projection: Projection
+    fov_degrees: float = FOV_DEGREES
+    distance_metres: float | None = None
+    height_metres: float | None = None
+
+    def camera(self) -> SketchCamera:
+        """
+        Raises:
+            BadInput: A number is outside its range.
+        """
+        return SketchCamera.orbit(
+            self.azimuth_degrees,
+            self.elevation_degrees,
+            distance_metres=self.distance_metres,
+            projection=self.projection,
+            fov_degrees=self.fov_degrees,
+            height_metres=self.height_metres,
+        )
+
+
+@dataclass(frozen=True)
 class ViewArgument:
     """One drawing of a job that is on the disk."""
 
     name: str
     """What stands before the file, without what says nothing about the side."""
+    viewpoint: Viewpoint
     camera: SketchCamera
+    """Of the viewpoint."""
     drawn: SketchKind
     weight: float
     path: str
@@ -57,19 +87,23 @@ def parse_view(text: str) -> ViewArgument:
     kind: SketchKind = "lines" if "lines" in flags else "outline"
     is_flat = "height" in numbers or (view is not None and not {"fov", "dist"} & numbers.keys())
     is_flat = "orthographic" in flags or (is_flat and "perspective" not in flags)
-    angles = VIEW_ANGLES[view] if view is not None else (numbers["az"], numbers["el"])
-    camera = SketchCamera.orbit(
-        *angles,
-        distance_metres=numbers.get("dist"),
-        projection="orthographic" if is_flat else "perspective",
-        fov_degrees=numbers.get("fov", FOV_DEGREES),
-        height_metres=numbers.get("height"),
+    azimuth, elevation = VIEW_ANGLES[view] if view is not None else (numbers["az"], numbers["el"])
+    viewpoint = Viewpoint(
+        view,
+        azimuth,
+        elevation,
+        "orthographic" if is_flat else "perspective",
+        numbers.get("fov", FOV_DEGREES),
+        numbers.get("dist"),
+        numbers.get("height"),
     )
+    camera = viewpoint.camera()
     weight = numbers.get("weight", 1.0)
     if not 0 <= weight <= 100:
         raise BadInput(f"the weight in the view {text!r} must be from 0 to 100; got {weight:g}")
     name = view or f"az={numbers['az']:g},el={numbers['el']:g}"
-    return ViewArgument(name if kind == "outline" else f"{name},lines", camera, kind, weight, path, "colours" in flags)
+    name = name if kind == "outline" else f"{name},lines"
+    return ViewArgument(name, viewpoint, camera, kind, weight, path, "colours" in flags)
 
 
 def with_absolute_path(text: str) -> str:
@@ -107,8 +141,8 @@ def _split(text: str) -> tuple[str, str]:
     return side, path
 
 
-def _read_side(side: str, text: str) -> tuple[str | None, dict[str, float], set[str]]:
-    view: str | None = None
+def _read_side(side: str, text: str) -> tuple[ViewName | None, dict[str, float], set[str]]:
+    view: ViewName | None = None
     numbers: dict[str, float] = {}
     flags: set[str] = set()
     for part in side.split(","):
@@ -117,7 +151,7 @@ def _read_side(side: str, text: str) -> tuple[str | None, dict[str, float], set[
         if equals and word in _NUMBERS:
             numbers[word] = _number(value, word, text)
         elif not equals and word in get_args(ViewName):
-            view = word
+            view = cast(ViewName, word)
         elif not equals and word in _FLAGS:
             flags.add(word)
         elif not equals and word == "scribble":

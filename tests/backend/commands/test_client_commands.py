@@ -16,7 +16,7 @@ import trimesh
 import typer
 from fake_job_server import FakeJobServer, partial_result, picture_result, png, textured_result
 from fake_server import HELLO
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from backend.appearance.mesh_files import read_mesh_file
 from backend.cli import app
@@ -146,11 +146,13 @@ def test_every_setting_of_a_job_can_be_submitted(typed):
     }  # fmt: skip
     options = [text for name, value in settings.items() for text in (f"--{name.replace('_', '-')}", value)]
     with FakeJobServer() as server:
-        typed(server, "submit", "text", "a mug", *options, "--priority", 4)
+        # Left and right, and above and below: y is upwards in the command, z on the wire.
+        typed(server, "submit", "text", "a mug", *options, "--symmetry", "xy", "--priority", 4)
 
     (job,) = server.of(SubmitJob)
     assert {name: getattr(job.settings, name) for name in settings} == settings
-    assert set(dataclasses.asdict(job.settings)) == settings.keys()
+    assert job.settings.symmetry == ("x", "z")
+    assert set(dataclasses.asdict(job.settings)) == settings.keys() | {"symmetry"}
     assert job.priority == 4
 
 
@@ -173,6 +175,74 @@ def test_submit_text_can_begin_with_a_mesh_that_has_z_up_already(typed, tmp_path
 
     bounds = server.of(SubmitJob)[0].mesh.positions
     assert (bounds.min(0).tolist(), bounds.max(0).tolist()) == ([0, 0, 0], [1, 1, 1])
+
+
+def write_drawings():
+    """A ring in a picture and a square of strokes in an SVG."""
+    picture = Image.new("L", (300, 200), 255)
+    ImageDraw.Draw(picture).ellipse((80, 30, 220, 170), outline=0, width=5)
+    picture.save("front.png")
+    square = '<path fill="none" stroke="#000" d="M2 2H8V8H2Z"/>'
+    Path("left.svg").write_text(f'<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10">{square}</svg>')
+
+
+def test_submit_sketch_sends_pictures_as_pictures_and_svgs_as_strokes(typed, tmp_path):
+    write_drawings()
+    write_tetrahedron(tmp_path / "block.ply")
+    options = ("--mesh", "block.ply", "--strength", 0.7, "--sketch-weight", 2, "--symmetry", "x", "--steps", 9)
+    views = ("--view", "front=front.png", "--view", "az=30,el=20,fov=50,weight=3@left.svg")
+    with FakeJobServer() as server:
+        result = typed(server, "submit", "sketch", "a red mug", *views, *options)
+
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "new-1\n"
+    (job,) = server.of(SubmitJob)
+    assert (job.task, job.prompt, job.settings.symmetry, job.settings.steps) == ("sketch", "a red mug", ("x",), 9)
+    assert job.mesh.positions.shape == (4, 3)
+    front, left = job.sketches
+    assert (front.name, front.camera.view, front.drawn, front.weight) == ("front", "front", "outline", 2)
+    assert front.aspect == 1.5
+    assert front.picture is not None
+    assert (left.name, left.camera.azimuth_degrees, left.camera.fov_degrees) == ("az=30,el=20", 30, 50)
+    assert left.weight == 6
+    assert left.points is not None
+    (update,) = server.of(UpdateJob)
+    assert (update.job, update.mesh_weight) == ("new-1", 0.7)
+
+
+def test_submit_sketch_sends_what_is_locked_and_the_colours_of_the_mesh(typed, tmp_path):
+    write_drawings()
+    for name, colours in (("block.ply", [200, 0, 0, 255]), ("mask.ply", [0, 0, 0, 255])):
+        mesh = trimesh.Trimesh(CORNERS, [[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], process=False)
+        painted = np.tile(np.array(colours, np.uint8), (4, 1))
+        if name == "mask.ply":
+            painted[:3] = 255
+        mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=painted)
+        mesh.export(tmp_path / name)
+    with FakeJobServer() as server:
+        block = ("--view", "front=front.png", "--mesh", "block.ply", "--lock", "mask.ply")
+        result = typed(server, "submit", "sketch", "a red mug", *block)
+
+    assert result.exit_code == 0, result.output
+    mesh = server.of(SubmitJob)[0].mesh
+    assert mesh.locked.tolist() == [1, 1, 1, 0]
+    assert (mesh.colours == [200, 0, 0]).all()
+    assert not server.of(UpdateJob)
+
+
+def test_an_empty_or_open_drawing_is_refused_before_anything_is_submitted(typed):
+    Image.new("L", (60, 60), 255).save("empty.png")
+    line = Image.new("L", (200, 200), 255)
+    ImageDraw.Draw(line).line((20, 20, 180, 60), fill=0, width=3)
+    line.save("open.png")
+    with FakeJobServer() as server:
+        empty = typed(server, "submit", "sketch", "a mug", "--view", "front=empty.png")
+        is_open = typed(server, "submit", "sketch", "a mug", "--view", "front=open.png")
+
+    assert (empty.exit_code, is_open.exit_code) == (2, 2)
+    assert "the sketch empty.png is empty" in empty.output
+    assert "the outline of the sketch front cannot be closed" in is_open.output
+    assert not server.of(SubmitJob)
 
 
 def test_submit_image_sends_a_picture_in_the_size_of_the_prior(typed, tmp_path):
@@ -246,7 +316,16 @@ def test_submit_wait_of_a_job_that_fails_exits_with_5(typed):
         (["text", "a mug", "--init-mesh", "none.glb"], "there is no file none.glb"),
         (["texture", "mug.glb"], "say which mesh and what it is to look like"),
         (["image", "a mug", "--wait", "-o", "m.glb"], "m.glb"),
-        (["sketch", "a mug", "--sketch", "front.png"], "sketch jobs are not there yet"),
+        (["text", "a mug", "--symmetry", "left"], "symmetry must name axes to mirror across"),
+        (["sketch", "a mug"], "say what to make and from where it was drawn, such as: sketchbridge submit sketch"),
+        (["sketch", "a mug", "--view", "mug.png"], "names no file; write front=mug.png"),
+        (["sketch", "a mug", "--view", "front=mug.png"], "there is no picture mug.png"),
+        (["sketch", "a mug", "--view", "front=mug.svg"], "the drawing mug.svg cannot be read"),
+        (["sketch", "a mug", "--view", "front=a.png", "--view", "front=b.png"], "two drawings are given for front"),
+        (["sketch", "a mug", "--view", "front=a.png", "--strength", "0.5"], "give --mesh too"),
+        (["sketch", "a mug", "--view", "front=a.png", "--lock", "a.ply"], "give --mesh too"),
+        (["sketch", "a mug", "--view", "front=a.png", "--up", "z"], "give one with --mesh, or leave it out"),
+        (["sketch", "a mug", "--view", "front=a.png", "--sketch-weight", "-1"], "sketch weight must be a number"),
     ],
 )
 def test_wrong_input_is_refused_before_anything_is_submitted(typed, arguments, sentence):
@@ -479,6 +558,13 @@ def test_steer_changes_what_is_given_and_nothing_else(typed, tmp_path):
         (["--more-steps", "0"], "more_steps is 0; it must be a whole number from 1 to 1000000"),
         (["--up", "z", "--prompt", "x"], "give one with --mesh"),
         (["--mesh", "none.ply"], "there is no file none.ply"),
+        (["--add-view", "front=none.png"], "there is no picture none.png"),
+        (["--add-view", "none.png"], "names no file"),
+        (["--view-weight", "front"], "--view-weight 'front' must be the name of a view and a weight"),
+        (["--view-weight", "front=much"], "--view-weight 'front=much' must be"),
+        (["--view-weight", "front=101"], "a weight from 0 to 100, such as front=0.5"),
+        (["--remove-view", "front", "--remove-view", "front"], "the view front is removed twice"),
+        (["--remove-view", "front"], "is a job of the task text, which looks at no drawings"),
     ],
 )
 def test_a_steer_that_says_nothing_right_is_not_sent(typed, options, sentence):
@@ -488,6 +574,19 @@ def test_a_steer_that_says_nothing_right_is_not_sent(typed, options, sentence):
     assert result.exit_code == 2
     assert sentence in result.output
     assert not server.of(UpdateJob)
+
+
+def test_steer_adds_removes_and_weighs_drawings(typed):
+    write_drawings()
+    changes = ("--add-view", "left=left.svg", "--remove-view", "front", "--view-weight", "az=30,el=20=0.5")
+    with FakeJobServer(job_state(task="sketch")) as server:
+        result = typed(server, "steer", "red", *changes)
+
+    assert result.exit_code == 0, result.output
+    (update,) = server.of(UpdateJob)
+    assert [(each.name, each.points is not None) for each in update.add_sketches] == [("left", True)]
+    assert update.remove_sketches == ("front",)
+    assert [(each.name, each.weight) for each in update.sketch_weights] == [("az=30,el=20", 0.5)]
 
 
 # --- jobs, status
