@@ -122,7 +122,7 @@ def _submit(client: Client, command: SubmitCommand, output: ClientOutput) -> int
     output.object(event="submitted", job=job, queue_position=before)
     output.say(f"submitted as {job}" + (f", {before} before it in the queue" if before else ""))
     if command.strength is not None:
-        # A submission cannot say it. A worker takes longer to begin than this takes to arrive.
+        # A submission cannot say it. A job that begins at once may make a few steps with the server's choice before.
         answer_of(client, UpdateJob(job=job, key=uuid.uuid4().hex, mesh_weight=command.strength), output)
     if not command.waits:
         output.say(f"watch it with: sketchbridge watch {job}")
