@@ -18,20 +18,30 @@ from . import (
     presets,
     properties,
     scene_operators,
+    sketch_operators,
+    sketch_overlay,
+    sketch_panel,
+    sketch_updates,
+    sketches,
     thumbnails,
 )
 
 _PARTS = (
     preferences,
     properties,
+    sketches,
     operators,
     scene_operators,
+    sketch_operators,
     history_operators,
     backend_operators,
     presets,
+    sketch_panel,
     panel,
     menus,
     thumbnails,
+    sketch_updates,
+    sketch_overlay,
     handlers,
 )
 

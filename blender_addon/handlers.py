@@ -9,7 +9,7 @@ from __future__ import annotations
 import bpy
 from bpy.app.handlers import persistent
 
-from . import history, local_backend, result_object, thumbnails
+from . import history, local_backend, result_object, sketch_updates, thumbnails
 from .backend_process import BACKEND
 from .connection import CONNECTION
 from .jobs import JOBS
@@ -36,7 +36,8 @@ def _on_timer() -> float | None:
 
         traceback.print_exc()
         JOBS.problem = f"Something went wrong here ({error}); the system console has the details"
-    if not (CONNECTION.is_open or CONNECTION.is_waiting or JOBS.followed or BACKEND.is_alive):
+    is_needed = CONNECTION.is_open or CONNECTION.is_waiting or JOBS.followed or BACKEND.is_alive
+    if not (is_needed or sketch_updates.has_work()):
         return None
     followed = [job for job in JOBS.by_key.values() if job.is_followed and job.is_active]
     is_busy = CONNECTION.is_waiting or any(job.status != "paused" for job in followed)
@@ -63,6 +64,9 @@ def _after_load(*_: object) -> None:
             result_object.look(job)
     JOBS.owed_undo_step = ""
     JOBS.needs_redraw = True
+    sketch_updates.forget()
+    if sketch_updates.has_work():
+        start()
 
 
 _HANDLERS = ("undo_post", "redo_post")

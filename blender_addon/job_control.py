@@ -26,10 +26,12 @@ from .protocol.messages import (
     Preview,
     Progress,
     ResumeJob,
+    SketchChange,
     SubmitAccepted,
     SubmitJob,
     UpdateJob,
 )
+from .protocol.sketches import Sketch
 from .steering import STEERABLE, changes_of
 
 if TYPE_CHECKING:
@@ -140,6 +142,22 @@ def send_edit(job: Job, mesh: InputMesh, local: np.ndarray) -> None:
         job.stale_until_step = job.step + 1 + unknown_steps if job.status == "running" else -1
 
     _update(job, UpdateJob(job=job.job, key=new_key(), mesh=mesh), then=taken)
+
+
+def update_sketches(
+    job: Job,
+    added: tuple[Sketch, ...],
+    removed: tuple[str, ...],
+    weights: tuple[SketchChange, ...],
+    then: Callable[[], object],
+) -> None:
+    """Sends what has changed in the sketches.
+
+    Args:
+        then: Called when the server has taken it.
+    """
+    update = UpdateJob(job=job.job, key=new_key(), add_sketches=added, remove_sketches=removed, sketch_weights=weights)
+    _update(job, update, then=then)
 
 
 def _update(job: Job, update: UpdateJob, then: Callable[[], object] = lambda: None) -> None:

@@ -9,12 +9,14 @@ from typing import Any
 import bpy
 from mathutils import Matrix
 
-from . import initial_mesh
+from . import initial_mesh, sketch_reading, sketches
+from .connection import CONNECTION
 from .jobs import Frame, Job, Placed, new_key
 from .properties import values_of
 from .protocol.errors import LocalProtocolError
 from .protocol.messages import InputMesh, SubmitJob
 from .protocol.settings import Limits, Placement, Settings
+from .protocol.sketches import Sketch
 from .steering import STEERABLE
 
 
@@ -44,22 +46,61 @@ def make_job(context: bpy.types.Context, limits: Limits | None = None) -> tuple[
             mesh, initial = initial_mesh.read_selected(context, settings.locked_group, limits)
         except initial_mesh.UnusableSelection as error:
             raise UnusableRequest(str(error)) from None
+    placement = None
+    if mesh is None:
+        placement = _placement_of(context.scene)
+    wanted = _sketches_of(context.scene, limits) if settings.task == "sketch" else ()
     key = new_key()
     try:
-        request = _request(key, values, mesh, context.scene.cursor.location)
+        request = _request(key, values, mesh, placement, wanted)
     except LocalProtocolError as error:
         raise UnusableRequest(f"The job cannot be asked for: {error}") from None
     job = Job(key=key, task=values["task"], prompt=values["prompt"], settings=values)
     job.steered = {name: values[name] for name in STEERABLE}
+    if settings.task == "sketch":
+        items = sketches.of(context.scene).items
+        job.sent_sketches = {each.name: sketch_reading.sent_of(each, context.scene) for each in items}
     job.placed = Placed(
-        frame=_frame_of(initial, context.scene.cursor.location),
+        frame=_frame_of(initial, context.scene.cursor.location if placement is None else placement.centre),
         scene_uid=context.scene.session_uid,
         hidden_uids=tuple(each.session_uid for each in initial) if settings.hides_initial else (),
     )
     return job, request
 
 
-def _request(key: str, values: dict[str, Any], mesh: InputMesh | None, cursor: Any) -> SubmitJob:
+def _sketches_of(scene: bpy.types.Scene, limits: Limits | None) -> tuple[Sketch, ...]:
+    server = CONNECTION.server
+    if server is not None and "sketch" not in server.tasks:
+        raise UnusableRequest("This server makes nothing from sketches: choose another task, or another server")
+    try:
+        return sketch_reading.wire_sketches(scene, limits)
+    except sketch_reading.UnusableSketch as error:
+        raise UnusableRequest(str(error)) from None
+
+
+def _placement_of(scene: bpy.types.Scene) -> Placement:
+    """Where an object grows that begins with nothing: where it was drawn, else at the 3D cursor."""
+    settings = scene.sketchbridge
+    if settings.task == "sketch" and sketches.of(scene).fits:
+        try:
+            drawn = sketch_reading.placement_of(scene)
+        except sketch_reading.UnusableSketch as error:
+            raise UnusableRequest(str(error)) from None
+        if drawn is not None:
+            return drawn
+    try:
+        return Placement(centre=tuple(scene.cursor.location), radius_metres=settings.size_metres / 2)
+    except LocalProtocolError as error:
+        raise UnusableRequest(f"The job cannot be asked for: {error}") from None
+
+
+def _request(
+    key: str,
+    values: dict[str, Any],
+    mesh: InputMesh | None,
+    placement: Placement | None,
+    wanted: tuple[Sketch, ...],
+) -> SubmitJob:
     settings = Settings(
         prior=values["prior"].strip() or "embedded",
         quality=values["quality"],
@@ -72,11 +113,14 @@ def _request(key: str, values: dict[str, Any], mesh: InputMesh | None, cursor: A
         source_suffix=values["source_words"] or None,
         target_suffix=values["target_words"] or None,
     )
-    placement = None
-    if mesh is None:
-        placement = Placement(centre=tuple(cursor), radius_metres=values["size_metres"] / 2)
     return SubmitJob(
-        key=key, task=values["task"], prompt=values["prompt"], settings=settings, mesh=mesh, placement=placement
+        key=key,
+        task=values["task"],
+        prompt=values["prompt"],
+        settings=settings,
+        mesh=mesh,
+        placement=placement,
+        sketches=wanted,
     )
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from .protocol.messages import Finished, InputMesh, MeshSnapshot, SubmitJob
+    from .sketch_reading import SentSketch
 
 FINAL_STATUSES = ("finished", "cancelled", "failed", "deleted")
 MOST_RESULTS_KEPT = 3
@@ -92,6 +93,10 @@ class Job:
     """Until it was accepted: to ask again."""
     steered: dict[str, Any] = field(default_factory=dict)
     """The values that were sent last, of those that can be changed on the way."""
+    sent_sketches: dict[str, SentSketch] | None = None
+    """By name, what the server has of each sketch; None for jobs without, and for those of earlier sessions."""
+    refused_sketches: object = None
+    """The sketches that the server did not take, or that cannot be sent: not to be tried again as they are."""
     newest: MeshSnapshot | None = None
     """The last that came."""
     finished: Finished | None = None

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 import bpy
 import numpy as np
 
-from . import job_control, local_backend, result_material, result_object, scene_mesh
+from . import job_control, local_backend, result_material, result_object, scene_mesh, sketch_updates
 from .backend_process import BACKEND
 from .connection import CONNECTION
 from .jobs import JOBS, Job
@@ -43,6 +43,7 @@ def tick() -> None:
             has_written |= _show(job)
         _pay_undo()
     _look_now_and_then()
+    sketch_updates.look()
     JOBS.needs_redraw |= bool(events) or has_answers or has_written
     _redraw()
 

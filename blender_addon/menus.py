@@ -20,6 +20,11 @@ class SKETCHBRIDGE_MT_add(bpy.types.Menu):
         layout.operator_context = "INVOKE_DEFAULT"
         layout.operator("sketchbridge.generate_from_prompt", text="Mesh from Words...").task = "text"
         layout.operator("sketchbridge.generate_from_prompt", text="Texture for the Selected...").task = "texture"
+        layout.operator("sketchbridge.generate_from_prompt", text="Mesh from Sketches...").task = "sketch"
+        layout.separator()
+        layout.operator_menu_enum("sketchbridge.draw_sketch", "view")
+        layout.operator("sketchbridge.take_view")
+        layout.operator("sketchbridge.look_through")
         layout.separator()
         for name in ("connect", "pause", "resume", "cancel", "accept", "discard", "put_back", "send_edit"):
             layout.operator(f"sketchbridge.{name}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import bpy
 
-from . import thumbnails
+from . import sketch_panel, sketches, thumbnails
 from .backend_process import BACKEND
 from .connection import CONNECTION
 from .jobs import JOBS, STATUS_TITLES, Job
@@ -95,6 +95,8 @@ class SKETCHBRIDGE_PT_main(_InTab, bpy.types.Panel):
         settings = context.scene.sketchbridge
         layout.prop(settings, "task", text="")
         layout.prop(settings, "prompt", text="", placeholder="What to make: a red mushroom")
+        if settings.task == "sketch":
+            sketch_panel.draw_sketches(layout, context, _draw_sentence)
         _draw_beginning(layout, settings, context)
         if job is None or not job.is_active:
             row = layout.row()
@@ -131,10 +133,14 @@ def _draw_beginning(layout: Any, settings: Any, context: bpy.types.Context) -> N
         column.label(text="For the selected mesh", icon="MESH_DATA")
     else:
         column.prop(settings, "begin_with")
-    if settings.task == "text" and settings.begin_with == "NOTHING":
-        column.prop(settings, "size_metres")
+    if settings.task != "texture" and settings.begin_with == "NOTHING":
+        own = sketches.of(context.scene)
+        if settings.task == "sketch":
+            column.prop(own, "fits")
+        if settings.task == "text" or not own.fits:
+            column.prop(settings, "size_metres")
         return
-    if settings.task == "text":
+    if settings.task != "texture":
         column.prop(settings, "initial_strength")
     active = context.active_object
     if active is not None and active.type == "MESH":

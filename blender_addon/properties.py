@@ -13,6 +13,7 @@ from .connection import CONNECTION
 TASKS = (
     ("text", "Text to Mesh", "Make a mesh from the prompt"),
     ("texture", "Texture Only", "Make a texture for the selected mesh, whose shape stays"),
+    ("sketch", "Sketch to Mesh", "Make a mesh that fits the sketches and looks like the prompt"),
 )
 QUALITIES = (
     ("draft", "Draft", "Soon, and rough"),

@@ -45,6 +45,13 @@ def show(key: str, place: int, picture: bytes) -> bool:
     return True
 
 
+def hide(key: str, place: int) -> None:
+    """Shows nothing in a place any more."""
+    name = _name(key, place)
+    if _Shown.previews is not None and name in _Shown.previews:
+        del _Shown.previews[name]
+
+
 def keep(key: str, picture: bytes) -> None:
     """Keeps a PNG file as the thumbnail of the job with this key, for later sessions too."""
     if is_key(key) and _side_of(picture) <= 4 * MOST_PIXELS_A_SIDE and _write(_kept_path(key), picture):

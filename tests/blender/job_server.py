@@ -79,7 +79,14 @@ def result_mesh():
 class JobServer:
     """Use as a context manager. Everything may be called from the test's thread."""
 
-    def __init__(self, address="tcp://127.0.0.1:*", server_id=None, secret_key=None, **limits):
+    def __init__(
+        self,
+        address="tcp://127.0.0.1:*",
+        server_id=None,
+        secret_key=None,
+        tasks=("text", "texture", "sketch"),
+        **limits,
+    ):
         self.heard = []
         self.states = {}
         self.keys = {}
@@ -92,7 +99,7 @@ class JobServer:
             server_id=server_id or uuid.uuid4().hex,
             device="a test's device",
             priors=(Prior(name="embedded"), Prior(name="larger", tasks=("text",))),
-            tasks=("text", "texture"),
+            tasks=tasks,
             limits=Limits(**limits),
         )
         self._lock = threading.RLock()

@@ -122,7 +122,7 @@ def test_the_version_is_the_same_everywhere():
 
 
 def test_the_add_on_imports_itself_relatively_and_from_others_only_what_blender_has():
-    allowed = set(sys.stdlib_module_names) | {"bpy", "mathutils", "numpy", "zmq", "bl_operators"}
+    allowed = set(sys.stdlib_module_names) | {"bpy", "gpu", "gpu_extras", "mathutils", "numpy", "zmq", "bl_operators"}
     for path in ADDON.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):

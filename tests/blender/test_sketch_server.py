@@ -1,0 +1,98 @@
+"""Against a real server with the embedded prior: what was drawn in Blender becomes a mesh whose silhouette fits."""
+
+import bpy
+import numpy as np
+import pytest
+from real_server import RealServer, can_serve
+
+from blender_addon import sketches
+from blender_addon.connection import CONNECTION
+
+pytestmark = pytest.mark.skipif(not can_serve(), reason="the backend is installed in no environment here: make setup")
+SECONDS = 600.0
+HALF_WIDE, HALF_HIGH = 0.45, 0.8
+LEAST_IOU = 0.92
+"""The project's bar for one sketched view."""
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    with RealServer(tmp_path_factory.mktemp("server") / "state") as server:
+        yield server
+
+
+@pytest.fixture
+def session(blender, real):
+    blender.preferences.address = real.address
+    bpy.ops.sketchbridge.connect()
+    blender.until(lambda: CONNECTION.is_connected, 60)
+    return blender
+
+
+def draw_ellipse(centre):
+    bpy.context.scene.cursor.location = centre
+    bpy.ops.sketchbridge.draw_sketch(view="FRONT")
+    drawing = sketches.active_of(bpy.context.scene).drawing
+    found = drawing.data.layers[0].current_frame().drawing
+    found.add_strokes([64])
+    found.strokes[0].cyclic = True
+    for angle, point in zip(np.linspace(0, 2 * np.pi, 64, endpoint=False), found.strokes[0].points, strict=True):
+        point.position = (HALF_WIDE * np.cos(angle), 0, HALF_HIGH * np.sin(angle))  # from the drawing's origin
+
+
+def silhouette_from_the_front(found, centre, half, side=128):
+    """bool [side, side]: which places of a square around the centre the object covers, the lowest row first."""
+    mesh = found.data
+    mesh.calc_loop_triangles()
+    corners = np.array([found.matrix_world @ vertex.co for vertex in mesh.vertices])[:, [0, 2]]
+    corners = (corners - (centre[0], centre[2])) / half * side / 2 + side / 2
+    covered = np.zeros((side, side), bool)
+    for triangle in mesh.loop_triangles:
+        a, b, c = corners[list(triangle.vertices)]
+        low = np.clip(np.floor(np.min((a, b, c), axis=0)).astype(int), 0, side)
+        high = np.clip(np.ceil(np.max((a, b, c), axis=0)).astype(int), 0, side)
+        rows, columns = np.mgrid[low[1] : high[1], low[0] : high[0]] + 0.5
+        sides = [
+            (end[0] - start[0]) * (rows - start[1]) - (end[1] - start[1]) * (columns - start[0])
+            for start, end in ((a, b), (b, c), (c, a))
+        ]
+        inside = (np.min(sides, axis=0) >= 0) | (np.max(sides, axis=0) <= 0)
+        covered[low[1] : high[1], low[0] : high[0]] |= inside
+    return covered
+
+
+def test_a_drawn_ellipse_becomes_a_mesh_whose_silhouette_fits(session):
+    centre = (1.0, -2.0, 0.5)
+    draw_ellipse(centre)
+
+    job = session.generate("a red mushroom", quality="draft", texture_size="512", steps=12)
+    session.until(lambda: job.shown == "result" or job.status == "failed", SECONDS)
+
+    assert job.shown == "result", job.sentence
+    covered = silhouette_from_the_front(session.object, centre, 1.0)
+    rows, columns = (np.mgrid[:128, :128] + 0.5) / 64 - 1
+    drawn = (columns / HALF_WIDE) ** 2 + (rows / HALF_HIGH) ** 2 <= 1
+    iou = (covered & drawn).sum() / (covered | drawn).sum()
+    print(f"silhouette IoU {iou:.3f}")
+    assert iou >= LEAST_IOU
+
+
+def test_a_scribble_is_refused_in_a_sentence_and_a_changed_sketch_is_taken(session):
+    draw_ellipse((0, 0, 0))
+    sketch = sketches.active_of(bpy.context.scene)
+    sketch.kind = "scribble"
+    session.settings.prompt = "a red mushroom"
+    bpy.ops.sketchbridge.generate()
+    session.until(lambda: session.job.status == "failed", SECONDS)
+    assert "The sketch Front is a scribble" in session.job.sentence
+
+    sketch.kind = "outline"
+    job = session.generate("a red mushroom", quality="draft", steps=1000)
+    session.until(lambda: job.step >= 1, SECONDS)
+    sketch.weight = 2.0
+    session.until(lambda: job.sent_sketches["Front"].weight == 2.0, SECONDS)
+    session.tick_for(2.0)
+
+    assert "left out" not in job.sentence
+    bpy.ops.sketchbridge.cancel()
+    session.until(lambda: job.status == "cancelled", SECONDS)
