@@ -129,7 +129,8 @@ def test_a_watch_goes_on_over_a_server_that_is_started_anew(shells):
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_watching_and_not_the_job(shells):
-    job = shells.objects("submit", "image", "a red mushroom", "--steps", "30")[-1]["job"]
+    # So many that a shell on a busy machine begins to watch before they are done.
+    job = shells.objects("submit", "image", "a red mushroom", "--steps", "200")[-1]["job"]
     watching = shells.watch(job)
     until_step(watching, 1)
 

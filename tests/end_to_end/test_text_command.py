@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -160,17 +161,18 @@ def test_the_readme_shows_options_that_exist():
 def test_the_commands_of_the_readme_run(tmp_path):
     """In their order, with few steps; the torus that one of them begins with is made here."""
     trimesh.creation.torus(0.6, 0.25).export(tmp_path / "torus.stl")
+    shutil.copytree(REPOSITORY / "examples" / "drawings", tmp_path / "examples" / "drawings")
     for line in (line for line in README_COMMANDS if "--prior" not in line):
         command = shlex.split(line)
         if "--resume" in command:
             command[-1] = str(next((tmp_path / "runs").glob("*-a-blue-rocket")))  # the README's has another date
         elif command[0] != "doctor":
             command += ["--steps", "2"]
-        if command[0] in ("text", "texture") and "--resume" not in command:
+        if command[0] in ("text", "texture", "sketch") and "--resume" not in command:
             command += ["--texture-size", "64", "--quality", "draft"]
 
         done = sketchbridge(*command, folder=tmp_path)
 
         assert done.returncode == 0, f"{line}: {done.stdout} {done.stderr}"
     made = {path.name for path in tmp_path.glob("*.*")}
-    assert made >= {"rocket.glb", "tree.obj", "donut.glb", "red-rocket.glb", "mushroom.png", "blue.png"}
+    assert made >= {"rocket.glb", "tree.obj", "donut.glb", "red-rocket.glb", "mug.glb", "mushroom.png", "blue.png"}
