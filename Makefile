@@ -3,7 +3,8 @@
 #               interrupted and goes on)
 # make recipes  sets up and studies which settings make good meshes: docs/recipes.md (hours; goes on where it was)
 # make table    sets up and compares every method in one table: table/table.html (about 40 minutes; goes on where it was)
-# make test     sets up and runs every check: style, types, import rules, tests
+# make test     sets up and runs every check: style, types, import rules, tests, those in Blender's own Python module too
+#               (1 GB; skipped with the reason where it cannot be set up, and with BLENDER_TESTS=off)
 # make bench    sets up and remakes the tables in benchmarks/results (takes hours)
 # make extension      builds the Blender extension's zips into dist (fetches pyzmq's wheels once)
 # make test-blender   tests the extension in Blender's own Python module (1 GB); another one with BPY=4.5.15, or all of them
@@ -58,6 +59,7 @@ test: $(INSTALLED)
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto
+	tests/blender/run.sh auto -q
 
 extension: $(INSTALLED)
 	$(BIN)/python -m tools.build_extension
