@@ -9,6 +9,7 @@ from typing import Any
 
 from backend.config import LinearRamp, MeshSettings, OptimisationConfig, check_number, check_whole_number
 from backend.errors import BadInput
+from backend.sketches.sketch import doubled_name
 from backend.sketches.view_argument import EXAMPLES, ViewArgument, parse_view
 from backend.steering import MESH_WEIGHT_UNIT
 
@@ -89,8 +90,7 @@ def parse_views(views: Sequence[str]) -> tuple[ViewArgument, ...]:
     if not 1 <= len(views) <= MOST_SKETCHES:
         raise BadInput(f"give 1 to {MOST_SKETCHES} views such as {EXAMPLES}; got {len(views)}")
     parsed = tuple(parse_view(view) for view in views)
-    names = [view.name for view in parsed]
-    doubled = next((name for name in names if names.count(name) > 1), None)
+    doubled = doubled_name([view.name for view in parsed])
     if doubled is not None:
         raise BadInput(f"two drawings are given for {doubled}; each side can have one")
     return parsed

@@ -22,8 +22,10 @@ _DRAW_MODE = "PAINT_GREASE_PENCIL"
 
 def _focus(context: bpy.types.Context) -> tuple[Vector, float]:
     """What is drawn over, and how large that is: the mesh that the job begins with, else the place of the 3D cursor."""
+    from .initial_mesh import SURFACES  # it needs NumPy, which Blender's start is not to wait for
+
     settings = context.scene.sketchbridge
-    selected = [each for each in context.selected_objects if each.type in ("MESH", "CURVE", "SURFACE", "FONT", "META")]
+    selected = [each for each in context.selected_objects if each.type in SURFACES]
     if settings.begin_with == "SELECTED" and selected:
         corners = [each.matrix_world @ Vector(corner) for each in selected for corner in each.bound_box]
         low = Vector(min(corner[axis] for corner in corners) for axis in range(3))

@@ -18,16 +18,17 @@ import bpy
 import numpy as np
 
 from . import sketches
+from .protocol.arrays import MOST_ALONG
 from .protocol.errors import LocalProtocolError
 from .protocol.settings import Limits, Placement
 from .protocol.sketches import MatrixCamera, Sketch
 from .sketch_strokes import (
-    MOST_POINTS,
-    MOST_STROKES,
+    THUMBNAIL_PIXELS,
     Picture,
     Strokes,
     View,
     draw_picture,
+    in_square,
     picture_of,
     png_of,
     project,
@@ -159,8 +160,8 @@ def flat_strokes(sketch: SketchbridgeSketch, scene: bpy.types.Scene) -> Picture:
             "take the view anew"
         )
     for count, most, what in (
-        (len(picture.points), MOST_POINTS, "points"),
-        (len(picture.lengths), MOST_STROKES, "strokes"),
+        (len(picture.points), MOST_ALONG["points"], "points"),
+        (len(picture.lengths), MOST_ALONG["strokes"], "strokes"),
     ):
         if count > most:
             raise UnusableSketch(
@@ -411,7 +412,7 @@ def sent_of(sketch: SketchbridgeSketch, scene: bpy.types.Scene) -> SentSketch:
 
 
 def thumbnail_of(sketch: SketchbridgeSketch, scene: bpy.types.Scene) -> bytes:
-    """A PNG file of 96 x 96 pixels.
+    """A PNG file of `THUMBNAIL_PIXELS` a side.
 
     Raises:
         UnusableSketch: There is nothing to be seen.
@@ -421,12 +422,9 @@ def thumbnail_of(sketch: SketchbridgeSketch, scene: bpy.types.Scene) -> bytes:
     pixels = _pixels_of(sketch)
     height, width = pixels.shape[:2]
     side = max(height, width)
-    thumbnail = np.zeros((96, 96, 4), np.uint8)
-    rows, columns = max(1, round(96 * height / side)), max(1, round(96 * width / side))
-    top, left = (96 - rows) // 2, (96 - columns) // 2
+    rows, columns = (max(1, round(THUMBNAIL_PIXELS * length / side)) for length in (height, width))
     small = pixels[_places(height, rows)[:, None], _places(width, columns)[None]]
-    thumbnail[top : top + rows, left : left + columns] = small
-    return png_of(thumbnail)
+    return png_of(in_square(small, THUMBNAIL_PIXELS))
 
 
 def placement_of(scene: bpy.types.Scene) -> Placement | None:

@@ -15,10 +15,10 @@ from typing import Literal
 
 import numpy as np
 
-MOST_POINTS, MOST_STROKES = 200_000, 20_000
-"""Of a sketch: the protocol's limits."""
 THINNED_ABOVE = 20_000
 """Points of a sketch above which those that no server tells apart are left out."""
+THUMBNAIL_PIXELS = 96
+"""A side."""
 _CELLS = 2048
 """Points of one stroke in the same cell of so many across the picture are one point, where points are left out."""
 _LOWEST, _HIGHEST = -10.0, 11.0
@@ -205,7 +205,7 @@ def srgb_bytes(linear: np.ndarray) -> np.ndarray:
     return np.rint(coded * 255).astype(np.uint8)
 
 
-def draw_picture(picture: Picture, aspect: float, side: int = 96) -> np.ndarray:
+def draw_picture(picture: Picture, aspect: float, side: int = THUMBNAIL_PIXELS) -> np.ndarray:
     """A thumbnail: uint8 [side, side, 4], sRGB with alpha, dark lines in a light frame of the picture's aspect."""
     wide, high = (1.0, 1 / aspect) if aspect > 1 else (aspect, 1.0)
     columns, rows = max(4, round(side * wide)), max(4, round(side * high))
@@ -219,10 +219,16 @@ def draw_picture(picture: Picture, aspect: float, side: int = 96) -> np.ndarray:
             x, y = column + right, row + down
             is_in = (x >= 0) & (x < columns) & (y >= 0) & (y < rows) & (at[:, 0] >= 0)
             frame[y[is_in], x[is_in], :3] = colour
-    thumbnail = np.zeros((side, side, 4), np.uint8)
+    return in_square(frame, side)
+
+
+def in_square(pixels: np.ndarray, side: int) -> np.ndarray:
+    """uint8 [side, side, 4]: pixels, uint8 [height, width, 4], in the middle of what is transparent."""
+    rows, columns = pixels.shape[:2]
+    square = np.zeros((side, side, 4), np.uint8)
     top, left = (side - rows) // 2, (side - columns) // 2
-    thumbnail[top : top + rows, left : left + columns] = frame
-    return thumbnail
+    square[top : top + rows, left : left + columns] = pixels
+    return square
 
 
 def _sampled(points: np.ndarray, most: int) -> np.ndarray:

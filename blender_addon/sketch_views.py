@@ -103,9 +103,13 @@ def _axis_view(name: str, focus: Vector, size_metres: float) -> View:
 
 def depth_of(view: View, point: Vector) -> float:
     """How far before the camera a point is, in metres; a point behind it counts as one metre before it."""
-    matrix = Matrix([view.camera_to_world[row : row + 4] for row in (0, 4, 8, 12)])
+    matrix = _matrix_of(view)
     depth = -(matrix.inverted() @ point).z
     return depth if view.is_flat or depth > 1e-3 else 1.0
+
+
+def _matrix_of(view: View) -> Matrix:
+    return Matrix([view.camera_to_world[row : row + 4] for row in (0, 4, 8, 12)])
 
 
 def background_view(context: bpy.types.Context) -> tuple[View, Any]:
@@ -157,7 +161,7 @@ def look_through(context: bpy.types.Context, view: View, depth_metres: float) ->
     """Turns the viewport so that it shows what the view shows, and as large as fits. A perspective view with a lens
     shift is shown from the same place, its picture not in the middle."""
     space, region = context.space_data, context.region_data
-    matrix = Matrix([view.camera_to_world[row : row + 4] for row in (0, 4, 8, 12)])
+    matrix = _matrix_of(view)
     wide_by_high = context.region.width / max(1, context.region.height)
     half = view.height_metres / 2 if view.is_flat else math.tan(math.radians(view.fov_degrees) / 2)
     # Of what the picture needs and the region has: half of the region's longer side.

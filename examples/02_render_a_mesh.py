@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 
 from backend.cameras import turntable_cameras
-from backend.geometry.signed_distance import load_initial_mesh
-from backend.geometry.triangle_mesh import TriangleMesh
+from backend.geometry.placed_mesh import load_initial_mesh
 from backend.render.rasteriser import choose_rasteriser
 from backend.render.renderer import VertexColours, render_views
 from backend.render.shading import headlight
@@ -19,13 +18,12 @@ from backend.render.shading import headlight
 def main() -> None:
     if len(sys.argv) < 2:
         raise SystemExit(__doc__)
-    loaded = load_initial_mesh(sys.argv[1])  # centred and scaled into the ball that the cameras look at
-    positions = torch.as_tensor(loaded.vertices, dtype=torch.float32)
-    mesh = TriangleMesh(positions, torch.as_tensor(loaded.faces).int())
+    # Centred and scaled into the ball that the cameras look at.
+    mesh = load_initial_mesh(sys.argv[1]).triangle_mesh()
 
     cameras = turntable_cameras(6, elevation_degrees=20.0)
-    grey = VertexColours(torch.full_like(positions, 0.7))
-    rasteriser = choose_rasteriser(positions.device)
+    grey = VertexColours(torch.full_like(mesh.positions, 0.7))
+    rasteriser = choose_rasteriser(mesh.positions.device)
     views = render_views(rasteriser, mesh, grey, cameras, 192, lighting=headlight(cameras), supersample=2)
 
     strip = torch.cat(list(views.images), dim=1).clamp(0, 1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from backend.appearance.material import Material
 from backend.appearance.texture_field import TextureField
 from backend.geometry.signed_distance import nearest_on_mesh
-from backend.geometry.triangle_mesh import TriangleMesh
+from backend.geometry.triangle_mesh import TriangleMesh, random_places
 
 MOST_POINTS = 60_000
 """Of the surface, that the field is fitted to. A cell of the finest grid under views of 64 pixels has 2 to 20."""
@@ -52,13 +52,7 @@ def _sample(
     count = len(mesh.positions)
     chosen = torch.arange(count) if count <= MOST_POINTS // 2 else torch.randperm(count, generator=generator)
     chosen = chosen[: MOST_POINTS // 2].to(mesh.positions.device)
-    areas = mesh.face_normals().norm(dim=-1).double().cpu()
-    uniform = torch.rand(MOST_POINTS - len(chosen), 3, generator=generator)
-    # By the running sum of areas: torch's multinomial takes no more than 2^24 faces.
-    running = areas.cumsum(0)
-    face = torch.searchsorted(running, uniform[:, 0].double() * running[-1]).clamp(max=len(areas) - 1)
-    root = uniform[:, 1].sqrt()
-    weights = torch.stack([1 - root, root * (1 - uniform[:, 2]), root * uniform[:, 2]], dim=-1)  # uniform on a triangle
+    face, weights = random_places(mesh, MOST_POINTS - len(chosen), generator)
     corners = mesh.faces[face.to(mesh.faces.device)].long()
     weights = weights[:, :, None].to(mesh.positions)
     points = torch.cat([mesh.positions[chosen], (mesh.positions[corners] * weights).sum(1)])

@@ -14,6 +14,7 @@ from backend.commands.exit_codes import EXIT_BAD_INPUT, EXIT_DONE
 from backend.commands.server_connection import ServerOptions, answer_of, find_job, find_jobs, run_client_command
 from backend.errors import BadInput
 from backend.geometry.mesh_input import UpAxis
+from backend.sketches.sketch import doubled_name
 from protocol.client import Client
 from protocol.errors import RequestRefused
 from protocol.geometry import InputMesh
@@ -50,7 +51,7 @@ class SketchWishes:
         """
         changes = tuple(_weight_change(text) for text in self.weights)
         for names, what in ((self.remove, "removed"), ([each.name for each in changes], "given a weight")):
-            doubled = next((name for name in names if list(names).count(name) > 1), None)
+            doubled = doubled_name(names)
             if doubled is not None:
                 raise BadInput(f"the view {doubled} is {what} twice")
         return {

@@ -15,7 +15,7 @@ EDIT = Task(
     needed=("picture", "source_prompt", "prompt"),
     what_is_needed="say which picture, what it shows and what it is to show, such as: "
     'sketchbridge edit mug.png --from "a red mug" --to "a blue mug" -o blue-mug.png',
-    file_setting="picture",
+    file_settings=("picture",),
 )
 
 

@@ -42,8 +42,8 @@ class Task:
     """Settings that a new run cannot do without."""
     what_is_needed: str
     """Said when they are missing: what to say, with an example."""
-    file_setting: str | None = None
-    """The setting that names the file that is read, a mesh or a picture."""
+    file_settings: tuple[str, ...] = ()
+    """The settings that name files that are read, meshes or pictures."""
 
 
 @dataclass(frozen=True)
@@ -157,16 +157,16 @@ def _check_task(task: Task, run: RunFolder) -> None:
 
 def _check_input_is_kept(task: Task, settings: JobSettings, output: Path | None) -> None:
     """A run that is resumed reads its file again."""
-    file = getattr(settings, task.file_setting) if task.file_setting is not None else None
-    if output is not None and file is not None and output.expanduser().resolve() == Path(file).resolve():
+    files = (getattr(settings, name) for name in task.file_settings)
+    if output is not None and output.expanduser().resolve() in [Path(file).resolve() for file in files if file]:
         raise BadInput(f"-o {output} is the {task.product.name} that the run reads; choose another name for the result")
 
 
 def _with_absolute_paths(task: Task, settings: dict[str, Any]) -> dict[str, Any]:
     """So that a run can be resumed from another folder. A prior that is no folder here is an id on the hub."""
     changed = dict(settings)
-    if task.file_setting is not None and task.file_setting in settings:
-        changed[task.file_setting] = str(Path(settings[task.file_setting]).expanduser().absolute())
+    for name in settings.keys() & set(task.file_settings):
+        changed[name] = str(Path(settings[name]).expanduser().absolute())
     if "prior" in settings and settings["prior"] != "embedded" and Path(settings["prior"]).expanduser().is_dir():
         changed["prior"] = str(Path(settings["prior"]).expanduser().absolute())
     return changed

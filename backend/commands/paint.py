@@ -15,7 +15,7 @@ PAINT = Task(
     needed=("picture", "prompt"),
     what_is_needed="say which painting and what it shows, such as: "
     'sketchbridge paint painting.png "a red mushroom" -o real.png',
-    file_setting="picture",
+    file_settings=("picture",),
 )
 
 

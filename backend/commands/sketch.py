@@ -62,7 +62,7 @@ SKETCH = Task(
     needed=("prompt", "views"),
     what_is_needed="say what to make and from where it was drawn, such as: "
     'sketchbridge sketch "a red mug" --view front=mug.png -o mug.glb',
-    file_setting="mesh",
+    file_settings=("mesh", "lock"),
 )
 
 
@@ -71,6 +71,4 @@ def run_sketch_command(command: JobCommand, as_json: bool = False) -> int:
     settings = dict(command.settings)
     if "views" in settings:
         settings["views"] = tuple(with_absolute_path(view) for view in settings["views"])
-    if "lock" in settings:
-        settings["lock"] = str(Path(settings["lock"]).expanduser().absolute())
     return run_job_command(SKETCH, dataclasses.replace(command, settings=settings), as_json)

@@ -15,7 +15,7 @@ from backend.commands.server_connection import ServerOptions, answer_of, run_cli
 from backend.commands.watch_job import WatchWishes, exit_code_of_end, watch_to_the_end
 from backend.config import check_axes, check_number
 from backend.errors import BadInput
-from backend.geometry.mesh_input import UpAxis
+from backend.geometry.mesh_input import OTHER_AXES, UpAxis
 from protocol.client import Client
 from protocol.geometry import InputMesh
 from protocol.messages import SubmitAccepted, SubmitJob, UpdateJob
@@ -24,8 +24,6 @@ from protocol.sketches import Sketch
 
 SUBMIT_SECONDS = 120.0
 """A mesh may be large and the way to the server slow."""
-_WIRE_AXES = {"x": "x", "y": "z", "z": "y"}
-"""Along which of the wire's axes, of Blender, those of the local commands lie, where Y is up."""
 PICTURE_SIDE = 512
 """Of a picture to begin with, where the server does not say what its prior takes."""
 
@@ -169,7 +167,7 @@ def _mesh_of(command: SubmitCommand, output: ClientOutput) -> InputMesh | None:
 def _settings_of(command: SubmitCommand) -> Settings:
     chosen = dict(command.settings)
     if "symmetry" in chosen:
-        chosen["symmetry"] = tuple(sorted(_WIRE_AXES[axis] for axis in chosen["symmetry"]))
+        chosen["symmetry"] = tuple(sorted(OTHER_AXES[axis] for axis in chosen["symmetry"]))
     return Settings(**chosen)
 
 

@@ -14,7 +14,7 @@ TEXT = Task(
     make_job=lambda settings, notice: TextToMesh(settings, notice),
     needed=("prompt",),
     what_is_needed='say what to make, such as: sketchbridge text "a red mushroom" -o mushroom.glb',
-    file_setting="init_mesh",
+    file_settings=("init_mesh",),
 )
 
 

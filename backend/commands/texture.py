@@ -15,7 +15,7 @@ TEXTURE = Task(
     needed=("mesh", "prompt"),
     what_is_needed="say which mesh and what it is to look like, such as: "
     'sketchbridge texture mug.glb "a red mug" -o red-mug.glb',
-    file_setting="mesh",
+    file_settings=("mesh",),
 )
 
 

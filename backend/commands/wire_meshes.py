@@ -11,8 +11,7 @@ import torch
 from backend.appearance.bake import BakedTextures, FinishedMesh, FinishReport
 from backend.commands.coloured_mesh_files import BLENDER_AXES
 from backend.errors import BadInput
-from backend.geometry.held_region import locked_like
-from backend.geometry.mesh_input import UpAxis, read_mesh_input
+from backend.geometry.mesh_input import UpAxis, read_lock, read_mesh_input
 from backend.geometry.triangle_mesh import TriangleMesh
 from backend.pictures import open_picture
 from protocol.errors import LocalProtocolError
@@ -36,7 +35,7 @@ def read_wire_mesh(
     Args:
         up: The axis of the file that points upwards: y, or z as Blender has it.
         notice: Told why UVs are left out.
-        lock: A copy of the mesh on which what is to stay is painted white; see `locked_like`.
+        lock: A copy of the mesh on which what is to stay is painted white; see `read_lock`.
         with_colours: Of its vertices, or of its textures there.
 
     Raises:
@@ -54,10 +53,7 @@ def read_wire_mesh(
             notice(f"the UVs of {path} are left out: they reach {np.abs(corners).max():.3g} textures far")
         else:
             uv = np.stack([corners[..., 0], 1 - corners[..., 1]], axis=-1).astype(np.float32)
-    locked = None
-    if lock is not None:
-        mask = read_mesh_input(lock.expanduser(), with_appearance=True)
-        locked = locked_like(file.vertices, mask.vertices, mask.colours, str(lock)).astype(np.uint8)
+    locked = None if lock is None else read_lock(lock.expanduser(), file).astype(np.uint8)
     colours = (file.colours * 255).round().astype(np.uint8) if with_colours and file.colours is not None else None
     try:
         return InputMesh(

@@ -28,12 +28,16 @@ SignedDistance = Callable[[Float[Tensor, "points 3"]], Float[Tensor, "points"]]
 State = dict[str, Tensor]
 
 
+LATTICE_METRES = 1.0
+"""On each axis, from the middle: there can be a surface no further out."""
+
+
 @dataclass(frozen=True)
 class DMTetConfig:
     resolution: int = 32
     """Cells a side at the start: `coarsest_cells` times a power of two."""
 
-    half_extent_metres: float = 1.0
+    half_extent_metres: float = LATTICE_METRES
     """The lattice covers the cube from -half_extent to half_extent. Shapes fit a ball of radius 0.9."""
 
     coarsest_cells: int = 4

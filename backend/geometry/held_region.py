@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from backend.errors import BadInput
 from backend.geometry.placed_mesh import PlacedMesh
 from backend.geometry.signed_distance import nearest_on_mesh, nearest_with_normals, unsigned_distance_on_lattice
+from backend.geometry.smoothness import unique_edges_with_faces
 from backend.geometry.tetrahedral_grid import TetrahedralGrid
-from backend.geometry.triangle_mesh import TriangleMesh
+from backend.geometry.triangle_mesh import TriangleMesh, random_places
 
 HELD_CELLS = 1.8
 """How far from a held surface nothing moves, in cells: both ends of every edge that crosses it, sqrt(3) cells long."""
@@ -59,16 +59,16 @@ class HeldRegion:
     def points(self, cell_metres: float) -> Float[Tensor, "points 3"]:
         """Points all over the held faces and up to half a cell off them, so many that no cell that they meet is left
         out."""
-        generator = np.random.default_rng(0)
-        corners = self.mesh.vertices[self.faces]
-        areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
-        count = min(2_000_000, int(_POINTS_PER_CELL * 3 * areas.sum() / cell_metres**2) + 1)
-        face = np.searchsorted(np.cumsum(areas), generator.uniform(0, areas.sum(), count)).clip(max=len(areas) - 1)
-        root, other = np.sqrt(generator.uniform(size=(count, 1))), generator.uniform(size=(count, 1))
-        a, b, c = corners[face].transpose(1, 0, 2)
-        on_faces = (1 - root) * a + root * (1 - other) * b + root * other * c
-        scattered = on_faces + generator.uniform(-0.5, 0.5, (count, 3)) * cell_metres
-        return torch.from_numpy(np.concatenate([corners.reshape(-1, 3), on_faces, scattered])).float()
+        generator = torch.Generator().manual_seed(0)
+        held = TriangleMesh(torch.from_numpy(self.mesh.vertices).float(), torch.from_numpy(self.faces).int())
+        area = float(held.face_normals().norm(dim=-1).double().sum()) / 2
+        face, weights = random_places(
+            held, min(2_000_000, int(_POINTS_PER_CELL * 3 * area / cell_metres**2) + 1), generator
+        )
+        corners = held.positions[held.faces.long()]
+        on_faces = (corners[face] * weights[:, :, None]).sum(dim=1)
+        scattered = on_faces + (torch.rand(on_faces.shape, generator=generator) - 0.5) * cell_metres
+        return torch.cat([corners.view(-1, 3), on_faces, scattered])
 
     def snapped(self, mesh: TriangleMesh, cell_metres: float) -> TriangleMesh:
         """The mesh with its vertices near the held faces on the given surface, from which a lattice is a little off.
@@ -87,12 +87,12 @@ class HeldRegion:
         target[chosen], normals[chosen] = given.points, given.normals
         weights = np.zeros(len(positions))
         weights[chosen] = 1 - _smooth_step(torch.from_numpy((distances[chosen] - near) / (far - near))).numpy()
-        self._sharpen(target, normals, weights, mesh.faces.cpu().numpy(), cell_metres)
+        self._sharpen(target, normals, weights, mesh.faces, cell_metres)
         positions += weights[:, None] * (target - positions)
         return TriangleMesh(torch.from_numpy(positions).to(mesh.positions), mesh.faces)
 
     def _sharpen(
-        self, target: np.ndarray, normals: np.ndarray, weights: np.ndarray, faces: np.ndarray, cell_metres: float
+        self, target: np.ndarray, normals: np.ndarray, weights: np.ndarray, faces: Tensor, cell_metres: float
     ) -> None:
         """Moves targets [vertices, 3] of vertices beside a sharp edge or corner of the held faces onto it."""
         from scipy.spatial import KDTree
@@ -100,7 +100,7 @@ class HeldRegion:
         creases, corners = _creases(self.mesh.vertices, self.faces, cell_metres / 16)
         if len(creases) == 0:
             return
-        edges = np.unique(np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1), axis=0)
+        edges = unique_edges_with_faces(faces.cpu(), len(target)).vertices.numpy()
         edges = edges[(weights[edges] > 0).all(axis=1)]
         across = (normals[edges[:, 0]] * normals[edges[:, 1]]).sum(axis=1) < np.cos(np.radians(CREASE_DEGREES))
         edges = edges[across]
@@ -114,40 +114,6 @@ class HeldRegion:
             target[held[found[distances < cell_metres]]] = corners[distances < cell_metres]
 
 
-def locked_like(
-    mesh: Float[np.ndarray, "vertices 3"],
-    mask: Float[np.ndarray, "mask_vertices 3"],
-    colours: Float[np.ndarray, "mask_vertices 3"] | None,
-    name: str,
-) -> Bool[np.ndarray, "vertices"]:
-    """Which vertices of a mesh are locked, from a copy of it on which what is locked is painted white.
-
-    Vertices are found by their place, as two file formats seldom keep them in one order.
-
-    Args:
-        colours: sRGB-coded, in [0, 1].
-        name: Of the mask, for messages.
-
-    Raises:
-        BadInput: It is of another mesh, has no colours, or nothing of it is white.
-    """
-    from scipy.spatial import KDTree
-
-    if colours is None:
-        raise BadInput(f"{name} has no colours at its vertices; paint white what is to stay, and black the rest")
-    distances, found = KDTree(mask).query(mesh)
-    is_elsewhere = distances > 1e-3 * np.ptp(mesh, axis=0).max()
-    if is_elsewhere.any() or len(mask) > 2 * len(mesh):
-        raise BadInput(
-            f"{name} is of another mesh: {int(is_elsewhere.sum()):,} of the {len(mesh):,} vertices of the mesh are not "
-            f"among its {len(mask):,}; save the mask from the same mesh, in the same place"
-        )
-    locked: np.ndarray = colours[found].mean(axis=1) > 0.5
-    if not locked.any():
-        raise BadInput(f"nothing in {name} is white, so nothing would be locked; paint white what is to stay")
-    return locked
-
-
 def _creases(
     vertices: np.ndarray, faces: np.ndarray, spacing_metres: float
 ) -> tuple[Float[np.ndarray, "points 3"], Float[np.ndarray, "corners 3"]]:
@@ -158,13 +124,10 @@ def _creases(
     normals = np.cross(b - a, c - a)
     lengths = np.linalg.norm(normals, axis=1)
     faces, normals = faces[lengths > 0], normals[lengths > 0] / lengths[lengths > 0, None]
-    edges = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
-    face_of_edge = np.repeat(np.arange(len(faces)), 3)
-    order = np.lexsort((edges[:, 1], edges[:, 0]))
-    edges, face_of_edge = edges[order], face_of_edge[order]
-    is_pair = (edges[:-1] == edges[1:]).all(axis=1)
-    cosines = (normals[face_of_edge[:-1]] * normals[face_of_edge[1:]]).sum(axis=1)
-    sharp = edges[:-1][is_pair & (cosines < np.cos(np.radians(CREASE_DEGREES)))]
+    edges = unique_edges_with_faces(torch.from_numpy(faces), len(places))
+    vertices_of, faces_of = edges.vertices.numpy(), edges.faces.numpy()
+    cosines = (normals[faces_of[:, 0]] * normals[faces_of[:, 1]]).sum(axis=1)
+    sharp = vertices_of[(faces_of[:, 1] >= 0) & (cosines < np.cos(np.radians(CREASE_DEGREES)))]
     if len(sharp) == 0:
         return np.zeros((0, 3)), np.zeros((0, 3))
     begin, end = places[sharp[:, 0]], places[sharp[:, 1]]

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from backend.errors import UnreadableMesh
+from backend.errors import BadInput, UnreadableMesh
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".off", ".ply", ".stl")
 MOST_FACES = 5_000_000
@@ -27,6 +27,10 @@ _TO_Y_UP: dict[UpAxis, np.ndarray] = {
     # Blender's front looks along -Y, which becomes +Z.
     "z": np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]),
 }
+
+
+OTHER_AXES = {"x": "x", "y": "z", "z": "y"}
+"""Along which axis of coordinates with Y up each one of those with Z up lies, and the other way round."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,51 @@ def read_mesh_input(path: str | Path, with_appearance: bool = False) -> FileMesh
     if not mesh.has_area().any():
         raise UnreadableMesh(f"none of the {len(mesh.faces)} faces of {path} has an area")
     return mesh
+
+
+def read_lock(path: str | Path, mesh: FileMesh) -> Bool[np.ndarray, "vertices"]:
+    """Which vertices of a mesh are locked, from the file of a copy of it on which these are painted white.
+
+    Raises:
+        UnreadableMesh: As `read_mesh_input`.
+        BadInput: As `locked_like`.
+    """
+    mask = read_mesh_input(path, with_appearance=True)
+    return locked_like(mesh.vertices, mask.vertices, mask.colours, str(path))
+
+
+def locked_like(
+    mesh: Float[np.ndarray, "vertices 3"],
+    mask: Float[np.ndarray, "mask_vertices 3"],
+    colours: Float[np.ndarray, "mask_vertices 3"] | None,
+    name: str,
+) -> Bool[np.ndarray, "vertices"]:
+    """Which vertices of a mesh are locked, from a copy of it on which what is locked is painted white.
+
+    Vertices are found by their place, as two file formats seldom keep them in one order.
+
+    Args:
+        colours: sRGB-coded, in [0, 1].
+        name: Of the mask, for messages.
+
+    Raises:
+        BadInput: It is of another mesh, has no colours, or nothing of it is white.
+    """
+    from scipy.spatial import KDTree
+
+    if colours is None:
+        raise BadInput(f"{name} has no colours at its vertices; paint white what is to stay, and black the rest")
+    distances, found = KDTree(mask).query(mesh)
+    is_elsewhere = distances > 1e-3 * np.ptp(mesh, axis=0).max()
+    if is_elsewhere.any() or len(mask) > 2 * len(mesh):
+        raise BadInput(
+            f"{name} is of another mesh: {int(is_elsewhere.sum()):,} of the {len(mesh):,} vertices of the mesh are not "
+            f"among its {len(mask):,}; save the mask from the same mesh, in the same place"
+        )
+    locked: np.ndarray = colours[found].mean(axis=1) > 0.5
+    if not locked.any():
+        raise BadInput(f"nothing in {name} is white, so nothing would be locked; paint white what is to stay")
+    return locked
 
 
 def faces_with_area(

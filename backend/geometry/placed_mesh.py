@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from backend.geometry.mesh_input import Placement, faces_with_area
+from backend.geometry.mesh_input import Placement, faces_with_area, place_in_ball, read_lock, read_mesh_input
 from backend.geometry.signed_distance import signed_distance_on_lattice
 from backend.geometry.tetrahedral_grid import TetrahedralGrid
 from backend.geometry.triangle_mesh import TriangleMesh
@@ -69,3 +70,22 @@ class PlacedMesh:
         x, y, z, scale, is_z_up = tensors["placement"].tolist()
         arrays = {name: tensors[name].cpu().numpy() for name in _ARRAYS if name in tensors}
         return cls(placement=Placement((x, y, z), scale, "z" if is_z_up else "y"), **arrays)
+
+
+def load_initial_mesh(path: str | Path, lock: str | Path | None = None) -> PlacedMesh:
+    """A mesh file with its colours, moved into the ball that the cameras look at.
+
+    The middle of its bounding box comes to the origin and its furthest vertex to the border of the ball. Axes stay as
+    they are. Nothing is fetched from anywhere.
+
+    Args:
+        lock: A copy of the mesh on which what is to stay is painted white; see `mesh_input.read_lock`.
+
+    Raises:
+        UnreadableMesh: One of the files is missing, of an unknown kind, damaged, empty, or holds no usable surface.
+        BadInput: The copy is of another mesh, or nothing of it is white.
+    """
+    mesh = read_mesh_input(path, with_appearance=True)
+    locked = None if lock is None else read_lock(lock, mesh)
+    placement = place_in_ball(mesh.vertices)
+    return PlacedMesh(placement.place(mesh.vertices), mesh.faces, placement, colours=mesh.colours, locked=locked)

@@ -1,4 +1,4 @@
-"""Signed distances of simple shapes and of any triangle mesh, and reading a mesh file that a user gives as a start.
+"""Signed distances of simple shapes and of any triangle mesh.
 
 Distances are in metres and negative inside. For meshes, inside is where the winding number is above 1/2 in size, so
 that open, self-intersecting and non-manifold meshes work, and meshes turned inside out as well.
@@ -6,8 +6,6 @@ that open, self-intersecting and non-manifold meshes work, and meshes turned ins
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import igl
@@ -16,7 +14,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from backend.geometry.mesh_input import BALL_RADIUS_METRES, place_in_ball, read_mesh_input
 from backend.geometry.tetrahedral_grid import TetrahedralGrid, refine
 
 THIN_PART_CELLS = 0.75
@@ -228,36 +225,3 @@ def _with_thin_parts(signed: Tensor, grid: TetrahedralGrid) -> Tensor:
 def _dilated(mask: Tensor) -> Tensor:
     """The mask and its neighbours within one step along each axis."""
     return torch.nn.functional.max_pool3d(mask[None, None].float(), 3, stride=1, padding=1)[0, 0] > 0
-
-
-# Files
-
-
-@dataclass(frozen=True)
-class InitialMesh:
-    """A mesh from a file, moved into the ball that objects live in: `(position_in_file - centre) * scale`."""
-
-    vertices: Float[np.ndarray, "vertices 3"]
-    faces: Int[np.ndarray, "faces 3"]
-    centre: tuple[float, float, float]
-    scale: float
-
-    def signed_distances(self, grid: TetrahedralGrid) -> Float[Tensor, "side side side"]:
-        """For `DMTet.initialise_from` and `DMTet.grow`."""
-        return signed_distance_on_lattice(self.vertices, self.faces, grid)
-
-
-def load_initial_mesh(path: str | Path, radius_metres: float = BALL_RADIUS_METRES) -> InitialMesh:
-    """Reads a mesh file, all objects of a scene in their places, and moves it into a ball around the origin.
-
-    The middle of its bounding box comes to the origin and its furthest vertex to `radius_metres`. Axes stay as they
-    are. Faces without area are left out. Materials and textures are not read, and nothing is fetched from anywhere.
-
-    Raises:
-        UnreadableMesh: The file is missing, of an unknown kind, damaged, empty, or holds no usable surface.
-    """
-    mesh = read_mesh_input(path)
-    placement = place_in_ball(mesh.vertices, radius_metres=radius_metres)
-    used, faces = np.unique(mesh.faces[mesh.has_area()], return_inverse=True)
-    vertices = placement.place(mesh.vertices[used])
-    return InitialMesh(vertices, faces.reshape(-1, 3), placement.centre, placement.scale)

@@ -49,3 +49,21 @@ class TriangleMesh:
 
     def to(self, device: torch.device | str) -> TriangleMesh:
         return TriangleMesh(self.positions.to(device), self.faces.to(device))
+
+
+def random_places(
+    mesh: TriangleMesh, count: int, generator: torch.Generator
+) -> tuple[Int[Tensor, "places"], Float[Tensor, "places 3"]]:
+    """Places spread evenly over the surface: the face of each, and the weights of its three corners.
+
+    Args:
+        generator: On the CPU, as what is returned.
+    """
+    areas = mesh.face_normals().norm(dim=-1).double().cpu()
+    uniform = torch.rand(count, 3, generator=generator)
+    # By the running sum of areas: torch's multinomial takes no more than 2^24 faces.
+    running = areas.cumsum(0)
+    faces = torch.searchsorted(running, uniform[:, 0].double() * running[-1]).clamp(max=len(areas) - 1)
+    root = uniform[:, 1].sqrt()
+    weights = torch.stack([1 - root, root * (1 - uniform[:, 2]), root * uniform[:, 2]], dim=-1)  # uniform on a triangle
+    return faces, weights

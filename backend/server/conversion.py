@@ -12,7 +12,7 @@ from backend.appearance.bake import FinishedMesh
 from backend.config import JobSettings, TextToMeshSettings, TextureMeshSettings
 from backend.diffusion.prior import DiffusionPrior
 from backend.errors import BadInput, BadPicture, EmptySurface, MissingModel, SketchbridgeError
-from backend.geometry.mesh_input import Placement
+from backend.geometry.mesh_input import OTHER_AXES, Placement
 from backend.picture_config import TextToImageSettings
 from backend.pictures import FinishedPictures, encode_picture, read_png
 from backend.server.mesh_conversion import placed_mesh, placement_of, textured_mesh, untextured_mesh
@@ -37,8 +37,6 @@ _AS_THEY_ARE = (
     "steps", "seed", "method", "guidance_scale", "bridge_start", "source_suffix", "target_suffix", "device",
 )  # fmt: skip
 """Fields that mean the same on the wire and in `JobSettings`."""
-_OUR_AXES = {"x": "x", "y": "z", "z": "y"}
-"""Along which of our axes those of the wire lie."""
 _SENT_MESH = "the mesh that was sent"
 
 
@@ -211,7 +209,7 @@ def _settings_of(message: SubmitJob, prior: str) -> JobSettings:
     chosen |= {"prompt": message.prompt, "prior": prior}
     if message.task == "image":
         return TextToImageSettings(**chosen)
-    chosen["symmetry"] = "".join(sorted({_OUR_AXES[axis] for axis in wire.symmetry})) or None
+    chosen["symmetry"] = "".join(sorted({OTHER_AXES[axis] for axis in wire.symmetry})) or None
     chosen |= {"quality": wire.quality, "texture_size": wire.texture_size, "rasteriser": wire.rasteriser}
     if message.task == "texture":
         return TextureMeshSettings(**chosen, mesh=_SENT_MESH, up="z")

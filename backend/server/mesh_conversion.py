@@ -14,7 +14,7 @@ from torch import Tensor
 
 from backend.appearance.bake import FinishedMesh
 from backend.errors import UnreadableMesh
-from backend.geometry.dmtet import DMTetConfig
+from backend.geometry.dmtet import LATTICE_METRES
 from backend.geometry.mesh_input import BALL_RADIUS_METRES, MOST_FACES, Placement, faces_with_area, place_in_ball
 from backend.geometry.placed_mesh import PlacedMesh
 from backend.geometry.triangle_mesh import TriangleMesh
@@ -23,8 +23,6 @@ from protocol import settings as wire_settings
 from protocol.geometry import InputMesh, ResultMesh, Texture
 from protocol.messages import SubmitJob
 
-LATTICE_METRES = DMTetConfig().half_extent_metres
-"""Half the side of the cube in which there can be a surface."""
 _ROUNDING = 1e-3
 
 

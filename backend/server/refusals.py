@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from backend.server.job_record import JobsConfig
 from backend.server.link import safe_sentence
+from backend.server.scribbles import scribble_sentence
 from backend.server.worker_pool import suits
 from protocol.geometry import InputMesh
 from protocol.messages import RefusalCode, Refused, SubmitJob, UpdateJob
@@ -118,11 +119,9 @@ def _require_size(path: str, mesh: InputMesh | None, limits: Limits) -> None:
 
 def _refuse_scribbles(path: str, sketches: Iterable[Sketch]) -> None:
     for index, sketch in enumerate(sketches):
-        if sketch.drawn == "scribble":
-            sentence = (
-                f"The sketch {sketch.name} is a scribble, which steers through a ControlNet, and this server has none; "
-                "send it as lines, or as an outline if it is closed."
-            )
+        sentence = scribble_sentence(sketch)
+        if sentence is not None:
+            sentence = f"{sentence[0].upper()}{sentence[1:]}."
             raise Refusal("bad-message", sentence, f"{path}[{index}].drawn", "lines or outline")
 
 

@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 
 from backend.errors import BadInput, BadPicture
 from backend.geometry.mesh_input import BALL_RADIUS_METRES, Placement
+from backend.server.scribbles import scribble_sentence
 from backend.sketches.camera import SketchCamera
 from backend.sketches.ink import colours_of_png, ink_of_png
 from backend.sketches.sketch import Ink, Sketch, SketchKind, Strokes
@@ -29,11 +30,9 @@ def refuse_scribbles(sketches: Sequence[wire.Sketch]) -> None:
         BadInput: One of them is a scribble, which nothing here can be steered by.
     """
     for sketch in sketches:
-        if sketch.drawn == "scribble":
-            raise BadInput(
-                f"the sketch {sketch.name} is a scribble, which steers through a ControlNet, and this server has none; "
-                "send it as lines, or as an outline if it is closed"
-            )
+        sentence = scribble_sentence(sketch)
+        if sentence is not None:
+            raise BadInput(sentence)
 
 
 def placed_sketches(

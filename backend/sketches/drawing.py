@@ -13,16 +13,14 @@ from PIL import Image
 from scipy import ndimage
 
 from backend.errors import BadInput
-from backend.geometry.dmtet import DMTetConfig
+from backend.geometry.dmtet import LATTICE_METRES
 from backend.geometry.mesh_input import BALL_RADIUS_METRES
 from backend.sketches.camera import SketchCamera, posed
 from backend.sketches.outline import silhouette
-from backend.sketches.sketch import INK_PIXELS, Sketch
+from backend.sketches.sketch import INK_PIXELS, Sketch, doubled_name
 
 FITTED_RADIUS_METRES = 0.85
 """How far from the middle drawings reach that may be scaled; objects fit a ball of 0.9."""
-_MOST_METRES = DMTetConfig().half_extent_metres
-"""On each axis, from the middle: there can be a surface no further out."""
 _LEVEL_DEGREES = 15.0
 _TOLD_DIFFERENCE = 0.05
 
@@ -77,7 +75,7 @@ def ready_drawings(
     if not sketches:
         raise BadInput("there is no sketch; give at least one")
     names = [sketch.name for sketch in sketches]
-    doubled = next((name for name in names if names.count(name) > 1), None)
+    doubled = doubled_name(names)
     if doubled is not None:
         raise BadInput(f"two sketches are called {doubled}; each view can be given once")
     drawings = fitted([ready_drawing(sketch, notice) for sketch in sketches], notice)
@@ -168,7 +166,7 @@ def tell_what_is_cut(drawing: Drawing, notice: Callable[[str], None]) -> None:
     low, high = drawing.bounding_box()
     middle = posed([drawing.camera]).project(torch.zeros(1, 3))[0, 0].double().numpy() * (1, -1)
     reach = float(np.abs(np.stack([low, high]) - middle).max()) * drawing.camera.framing_metres
-    if reach > _MOST_METRES:
+    if reach > LATTICE_METRES:
         notice(
             f"the sketch {drawing.name} reaches {reach / BALL_RADIUS_METRES:.1f} times as far from the object's middle "
             "as the ball in which it grows; what lies beyond is cut off. Place that ball around what was drawn"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -178,6 +178,11 @@ def thinned(points: Float[np.ndarray, "points 2"]) -> Int[np.ndarray, "kept"]:
     if kept[-1] != len(points) - 1:
         kept.append(len(points) - 1)
     return np.array(kept)
+
+
+def doubled_name(names: Sequence[str]) -> str | None:
+    """The first name that two have; None if all differ."""
+    return next((name for name in names if names.count(name) > 1), None)
 
 
 def is_colourful(colours: UInt8[np.ndarray, "height width 3"]) -> Ink:

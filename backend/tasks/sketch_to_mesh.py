@@ -13,7 +13,7 @@ from torch import Tensor
 from backend.appearance.bake import FinishedMesh
 from backend.appearance.texture_field import TextureField
 from backend.config import OptimisationConfig
-from backend.geometry.placed_mesh import PlacedMesh
+from backend.geometry.placed_mesh import PlacedMesh, load_initial_mesh
 from backend.geometry.triangle_mesh import TriangleMesh
 from backend.render.portable_rasteriser import PortableRasteriser
 from backend.render.renderer import FieldAppearance
@@ -30,7 +30,7 @@ from backend.sketches.view_argument import parse_view, read_sketch
 from backend.steering import Steering
 from backend.tasks.mesh_task import MeshTask
 from backend.tasks.setting_up import PriorLoader, set_up
-from backend.tasks.text_to_mesh import finish_surface, placed_initial_mesh
+from backend.tasks.text_to_mesh import finish_surface
 
 
 class SketchToMesh(MeshTask):
@@ -75,7 +75,7 @@ class SketchToMesh(MeshTask):
         settings = self.settings
         if settings.mesh is None:
             return first_shape(self.drawings)
-        return placed_initial_mesh(settings.mesh, settings.lock)
+        return load_initial_mesh(settings.mesh, settings.lock)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """See `MeshOptimisation.state`. The drawings that the job began with are not saved: a fingerprint tells if they

@@ -8,9 +8,7 @@ from backend.appearance.bake import FinishedMesh, finish_mesh
 from backend.config import OptimisationConfig, TextToMeshSettings
 from backend.errors import EmptySurface
 from backend.geometry.components import remove_floaters
-from backend.geometry.held_region import locked_like
-from backend.geometry.mesh_input import place_in_ball, read_mesh_input
-from backend.geometry.placed_mesh import PlacedMesh
+from backend.geometry.placed_mesh import PlacedMesh, load_initial_mesh
 from backend.geometry.signed_distance import sphere
 from backend.optimise import MeshOptimisation
 from backend.render.rasteriser import Rasteriser
@@ -89,29 +87,10 @@ def finish_surface(
     )
 
 
-def placed_initial_mesh(file: str, lock: str | None = None) -> PlacedMesh:
-    """A mesh file with its colours, moved into the ball that the cameras look at.
-
-    Args:
-        lock: A copy of the mesh on which what is to stay is painted white; see `locked_like`.
-
-    Raises:
-        UnreadableMesh: One of the files cannot be read, or holds no surface.
-        BadInput: The copy is of another mesh, or nothing of it is white.
-    """
-    mesh = read_mesh_input(file, with_appearance=True)
-    locked = None
-    if lock is not None:
-        mask = read_mesh_input(lock, with_appearance=True)
-        locked = locked_like(mesh.vertices, mask.vertices, mask.colours, lock)
-    placement = place_in_ball(mesh.vertices)
-    return PlacedMesh(placement.place(mesh.vertices), mesh.faces, placement, colours=mesh.colours, locked=locked)
-
-
 def _mesh_of_file(settings: TextToMeshSettings) -> PlacedMesh | None:
     if settings.init_mesh is None:
         return None
-    return placed_initial_mesh(settings.init_mesh)
+    return load_initial_mesh(settings.init_mesh)
 
 
 def _ball(radius_metres: float) -> InitialShape:

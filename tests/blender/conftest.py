@@ -20,6 +20,7 @@ if HAS_BLENDER:
     import bpy
     import pytest
     from job_server import JobServer
+    from real_server import RealServer
     from session import Session
 
     _outcome = {"status": 1}
@@ -53,6 +54,22 @@ if HAS_BLENDER:
     def connected(blender, server):
         """The add-on, connected to the server."""
         blender.connect(server.address)
+        return blender
+
+    @pytest.fixture(scope="module")
+    def real(tmp_path_factory):
+        """A server that computes on the embedded prior."""
+        with RealServer(tmp_path_factory.mktemp("server") / "state") as server:
+            yield server
+
+    @pytest.fixture
+    def session(blender, real):
+        """The add-on, connected to the real server."""
+        from blender_addon.connection import CONNECTION
+
+        blender.preferences.address = real.address
+        bpy.ops.sketchbridge.connect()
+        blender.until(lambda: CONNECTION.is_connected, 60)
         return blender
 
     def pytest_sessionfinish(session, exitstatus):

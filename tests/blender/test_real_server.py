@@ -5,31 +5,16 @@ import socket
 import bpy
 import numpy as np
 import pytest
-from real_server import ENVIRONMENT, PYTHON, RealServer, can_serve
+from real_server import ENVIRONMENT, PYTHON, can_serve
 
 from blender_addon import history
 from blender_addon.backend_process import BACKEND
-from blender_addon.connection import CONNECTION
 from blender_addon.scene_mesh import read_positions
 
 pytestmark = pytest.mark.skipif(not can_serve(), reason="the backend is installed in no environment here: make setup")
 SECONDS = 600.0
 """On a machine that does something else as well; some 20 s on a quiet one."""
 SMALL = {"quality": "draft", "texture_size": "512"}
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory):
-    with RealServer(tmp_path_factory.mktemp("server") / "state") as server:
-        yield server
-
-
-@pytest.fixture
-def session(blender, real):
-    blender.preferences.address = real.address
-    bpy.ops.sketchbridge.connect()
-    blender.until(lambda: CONNECTION.is_connected, 60)
-    return blender
 
 
 def seen_until(session, condition):

@@ -3,30 +3,15 @@
 import bpy
 import numpy as np
 import pytest
-from real_server import RealServer, can_serve
+from real_server import can_serve
 
 from blender_addon import sketches
-from blender_addon.connection import CONNECTION
 
 pytestmark = pytest.mark.skipif(not can_serve(), reason="the backend is installed in no environment here: make setup")
 SECONDS = 600.0
 HALF_WIDE, HALF_HIGH = 0.45, 0.8
 LEAST_IOU = 0.92
 """The project's bar for one sketched view."""
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory):
-    with RealServer(tmp_path_factory.mktemp("server") / "state") as server:
-        yield server
-
-
-@pytest.fixture
-def session(blender, real):
-    blender.preferences.address = real.address
-    bpy.ops.sketchbridge.connect()
-    blender.until(lambda: CONNECTION.is_connected, 60)
-    return blender
 
 
 def draw_ellipse(centre):

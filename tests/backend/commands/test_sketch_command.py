@@ -67,6 +67,10 @@ def test_a_stopped_run_says_how_to_go_on_and_does(monkeypatch):
         (("a mug", "--view", "front=a.png", "--view", "front=b.png"), "two drawings are given for front"),
         (("a mug", "--view", "front=a.png", "--strength", "0.5"), "give --mesh too"),
         (("a mug", "--view", "front=a.png", "--mesh", "a.glb", "-o", "a.glb"), "is the mesh that the run reads"),
+        (
+            ("a mug", "--view", "front=a.png", "--mesh", "a.glb", "--lock", "m.ply", "-o", "m.ply"),
+            "is the mesh that the run reads",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_before_a_run_is_made(arguments, message):

@@ -7,9 +7,9 @@ import trimesh
 
 from backend.errors import BadInput
 from backend.geometry.dmtet import DMTet, DMTetConfig
-from backend.geometry.held_region import HELD_CELLS, SEAM_METRES, HeldRegion, locked_like
+from backend.geometry.held_region import HELD_CELLS, SEAM_METRES, HeldRegion
 from backend.geometry.marching_tetrahedra import marching_tetrahedra
-from backend.geometry.mesh_input import Placement
+from backend.geometry.mesh_input import Placement, locked_like
 from backend.geometry.placed_mesh import PlacedMesh
 from backend.geometry.signed_distance import nearest_on_mesh
 from backend.geometry.surface_constraints import SurfaceConstraints

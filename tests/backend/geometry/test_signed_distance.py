@@ -11,10 +11,10 @@ from backend.errors import BadInput, UnreadableMesh
 from backend.geometry.components import face_components
 from backend.geometry.marching_tetrahedra import marching_tetrahedra
 from backend.geometry.mesh_input import MESH_SUFFIXES
+from backend.geometry.placed_mesh import load_initial_mesh
 from backend.geometry.signed_distance import (
     box,
     ellipsoid,
-    load_initial_mesh,
     signed_distance_of_mesh,
     signed_distance_on_lattice,
     sphere,
@@ -235,8 +235,8 @@ def test_every_known_kind_of_file_is_read(tmp_path, suffix):
     read = load_initial_mesh(path)
 
     # The corner (0.5, 1, 1) is 1.5 away from the middle, and comes to 0.9.
-    assert read.centre == pytest.approx((5, 6, 7))
-    assert read.scale == pytest.approx(0.6)
+    assert read.placement.centre == pytest.approx((5, 6, 7))
+    assert read.placement.scale == pytest.approx(0.6)
     solid = trimesh.Trimesh(read.vertices, read.faces, process=False)
     assert solid.bounds == pytest.approx(np.array([[-0.3, -0.6, -0.6], [0.3, 0.6, 0.6]]))
     assert solid.volume == pytest.approx(4 * 0.6**3)
@@ -253,12 +253,12 @@ def test_objects_of_a_scene_stay_in_their_places(tmp_path):
 
     read = load_initial_mesh(tmp_path / "scene.glb")
 
-    assert read.centre == pytest.approx(((10.5 - 1.5) / 2, 0, 0))
+    assert read.placement.centre == pytest.approx(((10.5 - 1.5) / 2, 0, 0))
     assert len(read.faces) == 24
     solid = trimesh.Trimesh(read.vertices, read.faces, process=False)
-    assert solid.volume / read.scale**3 == pytest.approx(2.0)  # both outward, also the mirrored one
+    assert solid.volume / read.placement.scale**3 == pytest.approx(2.0)  # both outward, also the mirrored one
     in_file = np.array([[-1.0, 0, 0], [10, 0, 0], [4.5, 0, 0]])
-    points = torch.from_numpy((in_file - read.centre) * read.scale)
+    points = torch.from_numpy((in_file - read.placement.centre) * read.placement.scale)
     assert (signed_distance_of_mesh(read.vertices, read.faces, points) < 0).tolist() == [True, True, False]
 
 
