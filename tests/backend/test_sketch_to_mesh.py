@@ -129,7 +129,7 @@ def test_settings_are_kept_as_json_and_read_again(drawing):
     again = SketchToMeshSettings.from_json(json.loads(json.dumps(settings.to_json())))
 
     assert again == settings
-    assert settings.resolve_sketches().outline_weight == LinearRamp(1200.0, 800.0, 0.2, 0.7)
+    assert settings.resolve_sketches().outline_weight == SketchConfig().outline_weight.scaled(2.0)
     assert settings.resolve().surface.mesh_weight == 0
     json.dumps(settings.resolved_to_json())
 
