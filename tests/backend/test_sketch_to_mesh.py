@@ -9,7 +9,6 @@ import torch
 from colour_prior import ColourPrior
 from PIL import Image, ImageDraw
 
-from backend.config import LinearRamp
 from backend.errors import BadInput
 from backend.geometry.signed_distance import nearest_on_mesh
 from backend.report import write_report
