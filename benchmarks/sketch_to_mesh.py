@@ -1,4 +1,4 @@
-"""Do meshes keep to drawings? Silhouettes and volumes with 0, 1, 2 and 3 wobbly outlines of shapes nobody has seen.
+"""Do meshes keep to drawings? Silhouettes, volumes and what is recognised with 0, 1, 2 and 3 wobbly outlines.
 
 Every shape is an instance of the embedded world that is stretched, tapered and made to lean, drawn by a hand that
 wobbles, leaves gaps and runs on (tools/embedded_world/line_drawings.py). Without drawings the same prompt is made by
@@ -26,6 +26,9 @@ from backend import machine
 from backend.config import TextToMeshSettings
 from backend.diffusion.prompts import with_article
 from backend.durable_files import write_whole_file
+from backend.evaluation.classifier import load_classifier
+from backend.evaluation.intervals import bootstrap_interval
+from backend.evaluation.mesh_scores import render_judged_views, view_scores
 from backend.evaluation.volume_overlap import volume_iou
 from backend.geometry.components import remove_floaters
 from backend.geometry.triangle_mesh import TriangleMesh
@@ -59,6 +62,8 @@ SUBJECTS = (
 )
 IOU_BARS = {1: 0.92, 2: 0.90, 3: 0.90}
 VOLUME_GAIN_BAR = 0.15
+RECOGNISED_BAR = 0.05
+STEP_COST_BAR = 1.3
 _RASTERISER = PortableRasteriser()
 _SHOWN_PIXELS = 192
 
@@ -177,7 +182,9 @@ def make(case: Case) -> dict[str, Any]:
         "silhouette_ious": ious_to(truth, job) if isinstance(job, SketchToMesh) else [],
         "first_silhouette_ious": begun_with,
         "volume_iou": volume_iou(mesh, truth).iou,
+        **recognised(job, mesh, case),
         "cpu_seconds": round(seconds, 1),
+        "steps_made": job.total_steps,
         "notices": notices,
         "picture": case.path.with_suffix(".png").name,
     }
@@ -189,6 +196,13 @@ def make(case: Case) -> dict[str, Any]:
         f"{case.prompt}, {case.views} views: {record['silhouette_ious']}, volume {record['volume_iou']:.3f}", flush=True
     )
     return record
+
+
+def recognised(job: SketchToMesh | TextToMesh, mesh: TriangleMesh, case: Case) -> dict[str, float]:
+    """Shares of eight views from around, none of which was drawn, that the classifier names right."""
+    views = render_judged_views(_RASTERISER, mesh, FieldAppearance(job._optimisation.texture))
+    scores = view_scores(load_classifier(), views.images, case.shape, case.colour)
+    return {"shape_right": scores.shape, "colour_right": scores.colour}
 
 
 def ious_to(truth: TriangleMesh, job: SketchToMesh) -> list[float]:
@@ -229,10 +243,11 @@ def report(records: list[dict[str, Any]], arguments: argparse.Namespace, name: s
         f"`python benchmarks/sketch_to_mesh.py --quality {arguments.quality}`"
         + (f" with {arguments.steps} steps" if arguments.steps else "")
         + "; embedded prior, CPU. Silhouettes are compared with the shape that was drawn from, not with the wobbly",
-        "drawing; volumes after the best turn, scale and shift.",
+        "drawing; volumes after the best turn, scale and shift. Shape and colour: of eight views from around, none of",
+        "them drawn, the share that the classifier names right.",
         "",
-        "| prompt | views | silhouette IoU at the drawn sides | at the start | volume IoU | CPU s |",
-        "|---|---|---|---|---|---|",
+        "| prompt | views | silhouette IoU at the drawn sides | at the start | volume IoU | shape | colour | CPU s |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for record in records:
         ious, first = (
@@ -241,7 +256,7 @@ def report(records: list[dict[str, Any]], arguments: argparse.Namespace, name: s
         prompt = with_article(f"{record['colour']} {record['shape']}")
         lines.append(
             f"| {prompt} | {record['views']} | {ious} | {first} | {record['volume_iou']:.3f} "
-            f"| {record['cpu_seconds']:.0f} |"
+            f"| {record['shape_right']:.0%} | {record['colour_right']:.0%} | {record['cpu_seconds']:.0f} |"
         )
     return "\n".join([*lines, "", *bars(records), "", f"![Drawings over the meshes]({name}.png)", ""])
 
@@ -254,15 +269,44 @@ def bars(records: list[dict[str, Any]]) -> list[str]:
         if ious:
             verdict = "met" if np.mean(ious) >= bar else "missed"
             lines.append(f"- silhouette IoU with {views} views: mean {np.mean(ious):.3f}, bar {bar:.2f}: {verdict}")
+    return [*lines, *bars_against_text(records)]
+
+
+def bars_against_text(records: list[dict[str, Any]]) -> list[str]:
+    """One line per bar that compares with the same sentences without drawings."""
+    lines = []
     alone, two = (
-        {(record["shape"], record["instance"]): record["volume_iou"] for record in records if record["views"] == views}
+        {(record["shape"], record["instance"]): record for record in records if record["views"] == views}
         for views in (0, 2)
     )
     both = sorted(alone.keys() & two.keys())
     if both:
-        gain = float(np.mean([two[key] - alone[key] for key in both]))
-        verdict = "met" if gain >= VOLUME_GAIN_BAR else "missed"
-        lines.append(f"- volume IoU with 2 views over text alone: {gain:+.3f}, bar +{VOLUME_GAIN_BAR}: {verdict}")
+        gains = [two[key]["volume_iou"] - alone[key]["volume_iou"] for key in both]
+        low, high = bootstrap_interval(gains)
+        verdict = "met" if np.mean(gains) >= VOLUME_GAIN_BAR else "missed"
+        lines.append(
+            f"- volume IoU with 2 views over text alone: {np.mean(gains):+.3f} ({low:+.3f} to {high:+.3f},"
+            f" n = {len(both)}), bar +{VOLUME_GAIN_BAR}: {verdict}"
+        )
+        for measure in ("shape_right", "colour_right"):
+            change = float(np.mean([two[key][measure] - alone[key][measure] for key in both]))
+            verdict = "met" if change >= -RECOGNISED_BAR else "missed"
+            lines.append(
+                f"- {measure.split('_')[0]} named right with 2 views over text alone: {100 * change:+.1f} points,"
+                f" bar {-100 * RECOGNISED_BAR:.0f}: {verdict}"
+            )
+    for views in (1, 2, 3):
+        ratios = [
+            record["cpu_seconds"] / alone[key]["cpu_seconds"]
+            for record in records
+            if record["views"] == views and (key := (record["shape"], record["instance"])) in alone
+        ]
+        if ratios:
+            verdict = "met" if np.median(ratios) <= STEP_COST_BAR else "missed"
+            lines.append(
+                f"- CPU time with {views} views over text alone, median of {len(ratios)}:"
+                f" {np.median(ratios):.2f} times, bar {STEP_COST_BAR}: {verdict}"
+            )
     return lines
 
 
