@@ -9,7 +9,8 @@
 # make extension      builds the Blender extension's zips into dist (fetches pyzmq's wheels once)
 # make test-blender   tests the extension in Blender's own Python module (1 GB); another one with BPY=4.5.15, or all of them
 #                     with BPY="4.3.0 4.5.15 5.0.1 5.2.3"
-# make gui-test       leads a real Blender with windows through an artist's first mesh; another one with SUITE=sid
+# make gui-test       leads a real Blender with windows through an artist's first mesh; another one with SUITE=sid, and
+#                     through the first sketch, drawn with the mouse, with SCENARIO=first_sketch
 # make bench-blender  measures what the extension costs Blender's main thread
 
 PYTHON ?= python3
@@ -70,9 +71,10 @@ test-blender: $(INSTALLED)
 	set -e; for version in $(BPY); do tests/blender/run.sh $$version; done
 
 SUITE ?= trixie
+SCENARIO ?= first_mesh
 
 gui-test: $(INSTALLED)
-	tests/blender/gui/run.sh $(SUITE)
+	tests/blender/gui/run.sh $(SUITE) $(SCENARIO)
 
 bench-blender:
 	.venv-bpy/bin/python benchmarks/blender_ticks.py --write

@@ -15,8 +15,11 @@ from .operators import refuse
 if TYPE_CHECKING:
     from .sketch_strokes import View
 
+DEFAULT_NAME = "Sketch"
 COLLECTION = "Sketches"
 MATERIAL = "Sketch"
+BRUSH = "Sketch Pencil"
+_BRUSH_PIXELS = 5
 _DRAW_MODE = "PAINT_GREASE_PENCIL"
 
 
@@ -62,9 +65,23 @@ def _draw_in(context: bpy.types.Context, sketch: sketches.SketchbridgeSketch) ->
     sketch_views.look_through(context, sketches.view_of(sketch), sketch.depth_metres)
     if sketch.drawing is not None:
         bpy.ops.object.mode_set(mode=_DRAW_MODE)
+        _ensure_brush(context)
         # Strokes go onto the plane through the drawing's origin that faces the view.
         context.tool_settings.gpencil_stroke_placement_view3d = "ORIGIN"
         context.tool_settings.gpencil_sculpt.lock_axis = "VIEW"
+
+
+def _ensure_brush(context: bpy.types.Context) -> None:
+    """Makes a brush where there is none, as in Debian's Blender 4.3, which comes without Blender's own: without one the
+    mouse draws nothing."""
+    if context.tool_settings.gpencil_paint.brush is not None:
+        return
+    brush = bpy.data.brushes.get(BRUSH)
+    if brush is None:
+        brush = bpy.data.brushes.new(BRUSH, mode=_DRAW_MODE)
+        brush.size, brush.gpencil_settings.hardness = _BRUSH_PIXELS, 1.0
+    brush.asset_mark()  # only what is an asset can be chosen
+    bpy.ops.brush.asset_activate(asset_library_type="LOCAL", relative_asset_identifier=f"Brush/{brush.name}")
 
 
 def _new_drawing(context: bpy.types.Context, name: str, place: Vector) -> bpy.types.Object:
@@ -112,7 +129,7 @@ class SKETCHBRIDGE_OT_draw_sketch(bpy.types.Operator):
         except sketch_views.NoView as error:
             return refuse(self, str(error))
         sketch = _added(context, view, focus, _title(self.view))
-        sketch.kind, sketch.drawing = self.kind, _new_drawing(context, f"Sketch {sketch.name}", focus)
+        sketch.kind, sketch.drawing = self.kind, _new_drawing(context, _drawing_name(sketch.name), focus)
         if _choose(context, sketch.drawing):
             _draw_in(context, sketch)
         return _done(context)
@@ -171,10 +188,15 @@ class SKETCHBRIDGE_OT_take_view(bpy.types.Operator):
         sketch.is_mirrored_x, sketch.is_mirrored_y = found.use_flip_x, found.use_flip_y
 
 
+def _drawing_name(sketch_name: str) -> str:
+    """`Sketch Front`; no `Sketch Sketch.001`."""
+    return sketch_name if sketch_name.startswith(DEFAULT_NAME) else f"{DEFAULT_NAME} {sketch_name}"
+
+
 def _title(view: str, drawing: str = "") -> str:
     """A name for a sketch: of its axis, or else of what it is of."""
     titles = {identifier: title for identifier, title, *_ in sketch_views.VIEWS}
-    return drawing or "Sketch" if view == "VIEW" else "Camera" if view == "CAMERA" else titles[view]
+    return drawing or DEFAULT_NAME if view == "VIEW" else "Camera" if view == "CAMERA" else titles[view]
 
 
 def _added(context: bpy.types.Context, view: View, focus: Vector, name: str) -> sketches.SketchbridgeSketch:

@@ -21,6 +21,8 @@ INK_PIXELS = 512
 _NEAREST_POINTS = 0.001
 """Points nearer to the one before than this share of the picture are left out: a hand cannot mean them."""
 _LEAST_WIDTH_PIXELS = 2.0
+_MOST_LINE_PIXELS = 6.0
+"""What a broad brush draws is a line all the same, along its middle, and not the shape that the bristles cover."""
 _LEAST_CHROMA = 40
 """Between the largest and the smallest of red, green and blue of what is no grey, of 255."""
 
@@ -141,7 +143,7 @@ def _draw_strokes(sketch: Sketch, strokes: Strokes, notice: Callable[[str], None
         notice(f"{(~inside).mean():.0%} of the strokes' points of the sketch {sketch.name} lie outside of the view")
     canvas = Image.new("L", (INK_PIXELS, INK_PIXELS))
     for path, width in _stroke_paths(sketch, strokes):
-        _draw_stroke(ImageDraw.Draw(canvas), path, width, 255)
+        _draw_stroke(ImageDraw.Draw(canvas), path, min(width, _MOST_LINE_PIXELS) if len(path) > 1 else width, 255)
     return np.asarray(canvas) > 127
 
 

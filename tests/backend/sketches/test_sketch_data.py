@@ -6,6 +6,7 @@ import torch
 
 from backend.errors import BadInput
 from backend.sketches.camera import SketchCamera, posed
+from backend.sketches.drawing import ready_drawings
 from backend.sketches.sketch import INK_PIXELS, Sketch, Strokes, thinned
 
 FRONT = SketchCamera.preset("front")
@@ -50,10 +51,25 @@ def test_a_tall_picture_of_ink_gets_margins_at_its_sides():
 
 def test_pressure_makes_lines_wider():
     line = [(0.1, 0.5), (0.9, 0.5)]
-    soft = Sketch("soft", FRONT, strokes=strokes(line, pressure=np.full(2, 0.2), line_width=0.05)).square_ink()
-    hard = Sketch("hard", FRONT, strokes=strokes(line, pressure=np.ones(2), line_width=0.05)).square_ink()
+    soft = Sketch("soft", FRONT, strokes=strokes(line, pressure=np.full(2, 0.2), line_width=0.0117)).square_ink()
+    hard = Sketch("hard", FRONT, strokes=strokes(line, pressure=np.ones(2), line_width=0.0117)).square_ink()
 
-    assert hard.sum() > 3 * soft.sum()
+    assert hard.sum() > 2 * soft.sum()
+
+
+def test_what_a_broad_brush_draws_is_a_line_and_not_a_shape():
+    ring = [(0.5 + 0.3 * np.cos(angle), 0.5 + 0.3 * np.sin(angle)) for angle in np.linspace(0, 2 * np.pi, 60)]
+
+    (drawing,) = ready_drawings([Sketch("front", FRONT, strokes=strokes(ring, line_width=0.08))])
+
+    assert drawing.shape[INK_PIXELS // 2, INK_PIXELS // 2]
+    assert drawing.ink.sum() < 0.1 * drawing.shape.sum()
+
+
+def test_a_stroke_of_one_point_is_a_dot_as_large_as_its_brush():
+    ink = Sketch("front", FRONT, strokes=strokes([(0.5, 0.5)], line_width=0.25)).square_ink()
+
+    assert ink.sum() == pytest.approx(np.pi * (INK_PIXELS / 8) ** 2, rel=0.02)
 
 
 def test_a_stroke_of_100000_points_is_thinned_and_stays_the_same_line():

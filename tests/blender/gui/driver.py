@@ -6,6 +6,8 @@ Blender's own Python (see run_blender.sh), where `--enable-event-simulate` is ne
 Pictures are taken of the display from outside Blender: with OpenGL in software, its own operator writes a black one.
 """
 
+import itertools
+import math
 import os
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import traceback
 
 import bpy
 
+PACKAGE = "bl_ext.user_default.sketchbridge"
 SHOTS = os.environ.get("SHOTS", "/share/shots")
 _START = time.monotonic()
 _PATIENCE = float(os.environ.get("PATIENCE", "1"))
@@ -100,6 +103,16 @@ def press(key, x, y, unicode=None, ctrl=False, shift=False):
     yield 0.05
 
 
+def key(name, **held):
+    """A key, with the pointer over the viewport."""
+    area = region("WINDOW")
+    x, y = area.x + area.width // 2, area.y + area.height // 2
+    move(x, y)
+    yield 0.2
+    yield from press(name, x, y, **held)
+    yield 0.3
+
+
 def click(x, y):
     move(x, y)
     yield 0.2
@@ -127,6 +140,38 @@ def orbit(right=160, up=40):
     yield 0.05
     window().event_simulate(type="MIDDLEMOUSE", value="RELEASE", x=x + right, y=y + up)
     yield 0.2
+
+
+def draw_line(points, step_pixels=6.0):
+    """Draws along a polyline of places in the window with the left button held."""
+    places = [points[0]]
+    for start, end in itertools.pairwise(points):
+        count = max(1, round(math.dist(start, end) / step_pixels))
+        places += [
+            (start[0] + (end[0] - start[0]) * part / count, start[1] + (end[1] - start[1]) * part / count)
+            for part in range(1, count + 1)
+        ]
+    move(*places[0])
+    yield 0.2
+    window().event_simulate(type="LEFTMOUSE", value="PRESS", x=int(places[0][0]), y=int(places[0][1]))
+    for place in places[1:]:
+        yield 0.02
+        move(*place)
+    yield 0.1
+    window().event_simulate(type="LEFTMOUSE", value="RELEASE", x=int(places[-1][0]), y=int(places[-1][1]))
+    yield 0.3
+
+
+def scroll_sidebar(turns=8):
+    """Down, to what is below the last line that fits."""
+    sidebar = region("UI")
+    x, y = sidebar.x + sidebar.width // 3, sidebar.y + sidebar.height // 2
+    move(x, y)
+    yield 0.2
+    for _ in range(turns):
+        window().event_simulate(type="WHEELDOWNMOUSE", value="PRESS", x=x, y=y)
+        yield 0.1
+    yield from drawn_anew()
 
 
 def find_in_sidebar(wanted):
@@ -168,3 +213,29 @@ def press_button(wanted):
     x, y = yield from find_in_sidebar(wanted)
     say(f"presses {wanted} at {x}, {y}")
     yield from click(x, y)
+
+
+def of_extension(module):
+    """A module of the extension that is installed."""
+    return sys.modules[f"{PACKAGE}.{module}"]
+
+
+def open_tab():
+    """Points the extension to the server, and opens its tab in the sidebar."""
+    if PACKAGE not in bpy.context.preferences.addons:
+        raise Failed("the extension is not switched on")
+    bpy.context.preferences.addons[PACKAGE].preferences.address = os.environ["SERVER"]
+    view_3d().spaces.active.show_region_ui = True
+    yield 0.6
+    region("UI").active_panel_category = "Sketchbridge"
+    yield from drawn_anew()
+
+
+def type_prompt(settings, prompt):
+    x, y = yield from find_in_sidebar("sketchbridge.prompt")
+    yield from click(x, y)
+    if settings.prompt:
+        yield from press("A", x, y, ctrl=True)
+    yield from type_text(prompt, x, y)
+    yield from press("RET", x, y)
+    yield from until(lambda: settings.prompt == prompt, f"the prompt is {prompt}", 20)

@@ -10,25 +10,25 @@ import bpy
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from driver import (
+    PACKAGE,
     Failed,
     click,
     drawn_anew,
     find_in_sidebar,
-    move,
+    key,
+    of_extension,
+    open_tab,
     orbit,
-    press,
     press_button,
-    region,
     run,
     say,
     screenshot,
-    type_text,
+    type_prompt,
     until,
     view_3d,
     window,
 )
 
-PACKAGE = "bl_ext.user_default.sketchbridge"
 SAVED = "/share/first_mesh.blend"
 SNAPSHOTS = 20
 BELOW_GENERATE = {"advanced": 37, "history": 63}
@@ -36,45 +36,23 @@ BELOW_GENERATE = {"advanced": 37, "history": 63}
 PROMPT = "a red mushroom"
 
 
-def _of_extension(module):
-    return sys.modules[f"{PACKAGE}.{module}"]
-
-
 def _job():
-    return _of_extension("jobs").JOBS.current
-
-
-def _middle():
-    area = region("WINDOW")
-    return area.x + area.width // 2, area.y + area.height // 2
-
-
-def _key(key, **held):
-    """Over the viewport."""
-    x, y = _middle()
-    move(x, y)
-    yield 0.2
-    yield from press(key, x, y, **held)
-    yield 0.3
+    return of_extension("jobs").JOBS.current
 
 
 def scenario():
     version = bpy.app.version_string
     say(f"Blender {version}, Python {sys.version.split()[0]}")
-    if PACKAGE not in bpy.context.preferences.addons:
-        raise Failed("the extension is not switched on")
-    own = bpy.context.preferences.addons[PACKAGE].preferences
-    own.address = os.environ["SERVER"]
-
-    yield from _open_tab()
-    yield from _key("DEL")  # the default cube, which is where the mesh is to form
+    yield from open_tab()
+    screenshot("tab")
+    yield from key("DEL")  # the default cube, which is where the mesh is to form
     yield from until(lambda: "Cube" not in bpy.data.objects, "the cube is deleted")
     settings = bpy.context.scene.sketchbridge
     settings.quality, settings.steps = "draft", int(os.environ.get("STEPS", "120"))
     settings.texture_size = "512"
     yield from press_button("sketchbridge.connect")
-    yield from until(lambda: _of_extension("connection").CONNECTION.is_connected, "connected")
-    yield from _type_prompt(settings)
+    yield from until(lambda: of_extension("connection").CONNECTION.is_connected, "connected")
+    yield from type_prompt(settings, PROMPT)
     yield from drawn_anew()
     screenshot("blender-ready")
 
@@ -114,9 +92,9 @@ def scenario():
 
     yield from press_button("sketchbridge.accept")
     yield from until(lambda: _job().shown == "accepted", "accepted")
-    yield from _key("Z", ctrl=True)
+    yield from key("Z", ctrl=True)
     yield from until(lambda: _job().shown == "result", "accepting is undone")
-    yield from _key("Z", ctrl=True, shift=True)
+    yield from key("Z", ctrl=True, shift=True)
     yield from until(lambda: _job().shown == "accepted", "and done again")
     yield from drawn_anew()
     screenshot("blender-accepted")
@@ -135,24 +113,6 @@ def _see(seen):
     if shown is not None:
         seen.add(shown.step)
     return 0.05
-
-
-def _open_tab():
-    view_3d().spaces.active.show_region_ui = True
-    yield 0.6
-    region("UI").active_panel_category = "Sketchbridge"
-    yield from drawn_anew()
-    screenshot("tab")
-
-
-def _type_prompt(settings):
-    x, y = yield from find_in_sidebar("sketchbridge.prompt")
-    yield from click(x, y)
-    if settings.prompt:
-        yield from press("A", x, y, ctrl=True)
-    yield from type_text(PROMPT, x, y)
-    yield from press("RET", x, y)
-    yield from until(lambda: settings.prompt == PROMPT, f"the prompt is {PROMPT}", 20)
 
 
 def _show_panel(name, x, y):

@@ -1,12 +1,15 @@
 #!/bin/bash
-# The extension in a real Blender with windows, on a display without a screen, against a real server: first_mesh.py.
-#   tests/blender/gui/run.sh [trixie|sid]      trixie: Blender 4.3.2 with the zip without wheels; sid: 5.2 with abi3
+# The extension in a real Blender with windows, on a display without a screen, against a real server.
+#   tests/blender/gui/run.sh [trixie|sid] [first_mesh|first_sketch]
+#       trixie: Blender 4.3.2 with the zip without wheels; sid: 5.2 with abi3
 # Needs root, and makes a chroot with that Blender first (2 GB) in the folder BLENDER_CHROOTS. Pictures go to
 # .cache/gui/SUITE/shots; with PICTURES=docs/pictures, those for the documentation go there as well.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 here=tests/blender/gui
 suite=${1:-trixie}
+scenario=${2:-first_mesh}
+[ -e "$here/$scenario.py" ] || { echo "There is no scenario $scenario; choose first_mesh or first_sketch"; exit 2; }
 chroot=${BLENDER_CHROOTS:-/var/tmp/sketchbridge-blender}/$suite
 shared=$PWD/.cache/gui/$suite
 
@@ -38,7 +41,7 @@ backend=$!
 trap 'kill $backend 2>/dev/null; wait 2>/dev/null' EXIT
 
 inside SERVER="$server" STEPS="${STEPS:-120}" PATIENCE="${PATIENCE:-1}" SECONDS_AT_MOST="${SECONDS_AT_MOST:-600}" \
-    bash /share/gui/run_blender.sh /share/gui/first_mesh.py 2>&1 | tee "$shared/blender.txt"
+    bash /share/gui/run_blender.sh "/share/gui/$scenario.py" 2>&1 | tee "$shared/blender.txt"
 grep -q "quits" "$shared/blender.txt"
 if [ -n "${PICTURES:-}" ]; then # the viewport with its sidebar, small enough for a repository
     inside sh -c 'cd /share/shots && mkdir small && for each in blender-*.png; do

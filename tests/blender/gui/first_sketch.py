@@ -1,0 +1,203 @@
+"""An artist's first sketch, in a real Blender against a real server: strokes drawn with the mouse become a mug.
+
+The drawing goes on while the mesh forms. In the end the mesh is compared with the strokes, as both are on the screen.
+The pictures are those of docs/blender.md.
+"""
+
+import itertools
+import math
+import os
+import sys
+
+import bpy
+import numpy as np
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from driver import (
+    Failed,
+    click,
+    draw_line,
+    drawn_anew,
+    find_in_sidebar,
+    key,
+    of_extension,
+    open_tab,
+    orbit,
+    press_button,
+    region,
+    run,
+    say,
+    screenshot,
+    scroll_sidebar,
+    type_prompt,
+    until,
+    view_3d,
+)
+
+PROMPT = "a purple mug"
+LEAST_IOU = 0.92
+"""The project's bar for one sketched view."""
+HEIGHT_METRES = 4.0
+"""Of what the viewport shows at least, so that the drawing is about two metres high."""
+
+
+def _mug():
+    """A wobbly outline with its handle, the hole of the handle, and a knob on top.
+
+    Places from the middle of the drawing, about one high.
+    """
+    wobble = np.random.default_rng(3)
+
+    def shaky(points, amount=0.006):
+        return [(x + wobble.normal(0, amount), y + wobble.normal(0, amount)) for x, y in points]
+
+    def arc(middle, radii, start, end, count):
+        angles = np.radians(np.linspace(start, end, count))
+        return [(middle[0] + radii[0] * math.cos(angle), middle[1] + radii[1] * math.sin(angle)) for angle in angles]
+
+    corners = [(0.24, 0.44), (0.0, 0.45), (-0.36, 0.44), (-0.37, 0.2), (-0.36, -0.1), (-0.35, -0.38), (-0.28, -0.45)]
+    corners += [(0.0, -0.46), (0.17, -0.45), (0.23, -0.38), (0.24, -0.26)]
+    handle = arc((0.24, 0.02), (0.27, 0.28), -85, 85, 12)
+    body = [*shaky([*corners, *handle, (0.24, 0.31)]), (0.24, 0.44)]
+    hole = shaky(arc((0.25, 0.02), (0.15, 0.17), -80, 80, 8))
+    hole = [(0.25, -0.14), *hole, (0.25, 0.19), (0.25, -0.14)]
+    knob = [(-0.2, 0.44), *shaky(arc((-0.06, 0.45), (0.13, 0.1), 170, 10, 6)), (0.08, 0.44)]
+    return body, hole, knob
+
+
+def _placed(points):
+    """On the screen, left of the sidebar."""
+    area, sidebar = region("WINDOW"), region("UI")
+    x, y = area.x + (area.width - sidebar.width) // 2, area.y + area.height // 2
+    return [(x + 0.62 * area.height * right, y + 0.62 * area.height * up) for right, up in points]
+
+
+def _job():
+    return of_extension("jobs").JOBS.current
+
+
+def scenario():
+    say(f"Blender {bpy.app.version_string}, Python {sys.version.split()[0]}")
+    yield from open_tab()
+    yield from key("DEL")  # the default cube
+    yield from until(lambda: "Cube" not in bpy.data.objects, "the cube is deleted")
+    settings = bpy.context.scene.sketchbridge
+    settings.quality, settings.steps = "draft", int(os.environ.get("STEPS", "120"))
+    settings.texture_size = "512"
+    settings.task = "sketch"
+    yield from press_button("sketchbridge.connect")
+    yield from until(lambda: of_extension("connection").CONNECTION.is_connected, "connected")
+    yield from type_prompt(settings, PROMPT)
+    yield from key("NUMPAD_1")
+    view = view_3d().spaces.active.region_3d
+    yield from until(lambda: not view.is_perspective, "the view is that from the front")
+    view.view_distance = HEIGHT_METRES * 2
+    yield from drawn_anew()
+    screenshot("sketch-none")
+
+    yield from press_button("sketchbridge.draw_sketch")
+    sketches = of_extension("sketches")
+    yield from until(lambda: sketches.active_of(bpy.context.scene) is not None, "there is a sketch")
+    yield from until(lambda: bpy.context.mode == "PAINT_GREASE_PENCIL", "Blender is in Draw mode")
+    drawing = sketches.active_of(bpy.context.scene).drawing
+    body, hole, knob = (_placed(line) for line in _mug())
+    for number, line in enumerate((body, hole), start=1):
+        yield from draw_line(line)
+        yield from until(lambda wanted=number: _stroke_count(drawing) == wanted, f"{number} strokes", 20)
+    thumbnails = of_extension("sketch_updates").WATCH.thumbnails
+    yield from until(lambda: thumbnails, "it has a thumbnail", 20)
+    yield from drawn_anew()
+    screenshot("blender-sketch-drawn")
+
+    generate = yield from find_in_sidebar("sketchbridge.generate")
+    yield from click(*generate)
+    yield from until(lambda: _job() is not None and _job().job, "the server has the job")
+    before = {name: sent.digest for name, sent in _job().sent_sketches.items()}
+    yield from until(lambda: _job().placed.snapshot is not None, "the first snapshot", 240)
+    screenshot("sketch-first-snapshot")
+    yield from draw_line(knob)
+    yield from until(lambda: _stroke_count(drawing) == 3, "3 strokes", 20)
+    yield from until(
+        lambda: {name: sent.digest for name, sent in _job().sent_sketches.items()} != before, "the knob was sent", 60
+    )
+    if not _job().is_active:
+        raise Failed("the job was over before the knob was drawn: give it more STEPS")
+    step = _job().step
+    view_3d().spaces.active.shading.color_type = "VERTEX"
+    yield from until(lambda: _job().step >= step + 20 or not _job().is_active, "20 steps later", 400)
+    yield from drawn_anew()
+    screenshot("blender-sketch-forming")
+    yield from until(lambda: _job().shown == "result" or _job().status == "failed", "it is over", 600)
+    if _job().shown != "result":
+        raise Failed(_job().sentence)
+    yield from drawn_anew()
+    screenshot("blender-sketch-result")
+    iou = _silhouette_iou([body, knob], [hole])
+    say(f"silhouette IoU {iou:.3f} of the mesh and the strokes, as they are on the screen")
+    if iou < LEAST_IOU:
+        raise Failed(f"the mesh does not fit the strokes: IoU {iou:.3f}, at least {LEAST_IOU} is wanted")
+    view.view_distance = 2.2 * HEIGHT_METRES
+    yield from orbit(right=90, up=-30)
+    yield from drawn_anew()
+    screenshot("blender-sketch-turned")
+    yield from scroll_sidebar()
+    yield from press_button("sketchbridge.accept")
+    yield from until(lambda: _job().shown == "accepted", "accepted")
+    say("quits")
+    bpy.ops.wm.quit_blender()
+
+
+def _stroke_count(drawing):
+    frame = drawing.data.layers[0].current_frame()
+    return len(frame.drawing.strokes) if frame is not None else 0
+
+
+def _silhouette_iou(outlines, holes):
+    """Of what the strokes enclose and what the mesh covers, by pixels of the viewport."""
+    area = region("WINDOW")
+    shape = (area.height, area.width)
+    drawn = np.zeros(shape, bool)
+    for line in outlines:
+        drawn |= _enclosed(line, shape)
+    for line in holes:
+        drawn &= ~_enclosed(line, shape)
+    covered = _covered(of_extension("result_object").find(_job()), shape)
+    return (drawn & covered).sum() / (drawn | covered).sum()
+
+
+def _enclosed(line, shape):
+    """Pixels of the viewport within a polygon, by how often a ray to the right crosses it."""
+    area = region("WINDOW")
+    rows, columns = np.mgrid[: shape[0], : shape[1]] + 0.5
+    inside = np.zeros(shape, bool)
+    for (x, y), (next_x, next_y) in itertools.pairwise([*line, line[0]]):
+        x, next_x, y, next_y = x - area.x, next_x - area.x, y - area.y, next_y - area.y
+        if y != next_y:
+            crosses = (rows > min(y, next_y)) & (rows <= max(y, next_y))
+            inside ^= crosses & (columns < x + (rows - y) * (next_x - x) / (next_y - y))
+    return inside
+
+
+def _covered(found, shape):
+    """Pixels of the viewport that the object covers."""
+    mesh = found.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
+    mesh.calc_loop_triangles()
+    matrix = np.array(view_3d().spaces.active.region_3d.perspective_matrix @ found.matrix_world)
+    places = np.array([(*vertex.co, 1.0) for vertex in mesh.vertices]) @ matrix.T
+    places = (places[:, :2] / places[:, 3:] / 2 + 0.5) * (shape[1], shape[0])
+    covered = np.zeros(shape, bool)
+    for triangle in mesh.loop_triangles:
+        a, b, c = places[list(triangle.vertices)]
+        low = np.clip(np.floor(np.min((a, b, c), axis=0)).astype(int), 0, shape[::-1])
+        high = np.clip(np.ceil(np.max((a, b, c), axis=0)).astype(int), 0, shape[::-1])
+        rows, columns = np.mgrid[low[1] : high[1], low[0] : high[0]] + 0.5
+        sides = [
+            (end[0] - start[0]) * (rows - start[1]) - (end[1] - start[1]) * (columns - start[0])
+            for start, end in ((a, b), (b, c), (c, a))
+        ]
+        inside = (np.min(sides, axis=0) >= 0) | (np.max(sides, axis=0) <= 0)
+        covered[low[1] : high[1], low[0] : high[0]] |= inside
+    return covered
+
+
+run(scenario)
