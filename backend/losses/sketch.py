@@ -51,6 +51,26 @@ def silhouette_loss(
     return (overlap + far) / area
 
 
+def outside_loss(
+    places: Float[Tensor, "views points 2"],
+    signed_distances: Float[Tensor, "views height width 1"],
+    tolerance: float = 0.0,
+) -> Float[Tensor, "views"]:
+    """How far points of a surface lie outside of a drawn shape, one value per view: the mean distance to its border.
+
+    For what a rendered mask cannot show: sheets and spikes that are thinner than a pixel from the drawing's side.
+    Points inside count for nothing, however far they are from the border.
+
+    Args:
+        places: x and y of each point in the drawing's picture, -1 to 1, y downwards; differentiable.
+        signed_distances: To the border of the drawing, negative inside, in shares of the picture's height.
+        tolerance: Up to this distance, in the same shares, a point counts as inside.
+    """
+    field = signed_distances.permute(0, 3, 1, 2)
+    distances = F.grid_sample(field, places[:, None], padding_mode="border", align_corners=False)[:, 0, 0]
+    return (distances - tolerance).clamp(min=0).mean(dim=1)
+
+
 def contour_strength(
     masks: Float[Tensor, "views height width 1"],
     depths: Float[Tensor, "views height width 1"],

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from backend.appearance.material import Material
 from backend.geometry.triangle_mesh import TriangleMesh
-from backend.losses.sketch import colour_loss, contour_strength, line_loss, silhouette_loss
+from backend.losses.sketch import colour_loss, contour_strength, line_loss, outside_loss, silhouette_loss
 from backend.posed_cameras import PosedCameras
 from backend.render.contours import render_contours, render_masks
 from backend.render.rasteriser import Rasteriser
@@ -76,6 +76,10 @@ class SketchTerms:
             masks = render_masks(self._rasteriser, mesh, group.cameras, size)
             wrong = silhouette_loss(masks, group.wanted, group.distances, config.tolerance.at(progress))
             terms["sketched outlines"] = config.outline_weight.at(progress) * (wrong * group.weights).sum()
+            if config.outside_weight.at(progress) > 0:
+                places = group.cameras.project(mesh.positions)
+                outside = outside_loss(places, group.distances, config.tolerance.at(progress) + 0.5 / size)
+                terms["outside of outlines"] = config.outside_weight.at(progress) * (outside * group.weights).sum()
         if self._lines is not None and config.line_weight.at(progress) > 0:
             group = self._lines
             views = render_contours(self._rasteriser, mesh, group.cameras, size)

@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from backend.geometry.triangle_mesh import TriangleMesh
-from backend.losses.sketch import colour_loss, contour_strength, line_loss, silhouette_loss
+from backend.losses.sketch import colour_loss, contour_strength, line_loss, outside_loss, silhouette_loss
 from backend.render.contours import render_contours, render_masks
 from backend.render.portable_rasteriser import PortableRasteriser
 from backend.sketches.camera import SketchCamera, posed
@@ -71,6 +71,48 @@ def test_the_gradient_of_the_silhouette_is_that_of_finite_differences(at):
     gradient, differences = gradient_and_differences(outline_loss(disc(0.5, 0.1, 0.05)), at)
 
     torch.testing.assert_close(gradient, differences, atol=0.06 * differences.abs().max().item(), rtol=0.15)
+
+
+def beyond(target, tolerance=0.0):
+    def loss(parameters):
+        return outside_loss(CAMERAS.project(moved(parameters).positions), target[1], tolerance).sum()
+
+    return loss
+
+
+@pytest.mark.parametrize("at", [(0.2, -0.1, 0.8), (0.1, 0.3, 1.3)])
+def test_the_gradient_of_what_lies_outside_is_that_of_finite_differences(at):
+    gradient, differences = gradient_and_differences(beyond(disc(0.3, 0.1, 0.05)), at)
+
+    torch.testing.assert_close(gradient, differences, atol=0.02 * differences.abs().max().item(), rtol=0.05)
+
+
+def test_what_lies_outside_counts_by_its_distance_and_what_is_inside_not_at_all():
+    inside, right_of_it = torch.tensor([[0.0, 0.0, 0.7]]), torch.tensor([[0.9, 0.0, -0.3]])
+    _, distances = disc(0.5)
+
+    (none,) = outside_loss(CAMERAS.project(inside), distances)
+    (some,) = outside_loss(CAMERAS.project(torch.cat([inside, right_of_it])), distances)
+    (less,) = outside_loss(CAMERAS.project(torch.cat([inside, right_of_it])), distances, tolerance=0.1)
+
+    assert none == 0
+    assert some.item() == pytest.approx((0.9 - 0.5) / 2.3 / 2, rel=0.02)
+    assert less.item() == pytest.approx(some.item() - 0.1 / 2, rel=0.02)
+
+
+def test_a_sheet_that_no_pixel_shows_is_drawn_in():
+    # Between two rows of pixels, a tenth of one thick; it stands out of the drawn disc to the right.
+    sheet = torch.tensor([[0.4, 0.0016, 0.0], [0.8, 0.0, 0.3], [0.4, -0.0016, 0.0], [0.8, 0.0, -0.3]])
+    faces = torch.tensor([[0, 1, 3], [2, 3, 1], [0, 2, 1], [0, 3, 2]], dtype=torch.int32)
+    _, distances = disc(0.5)
+    positions = sheet.clone().requires_grad_()
+
+    masks = render_masks(RASTERISER, TriangleMesh(positions, faces), CAMERAS, SIZE)
+    outside_loss(CAMERAS.project(positions), distances).sum().backward()
+
+    assert masks.max() < 0.5
+    assert (positions.grad[[1, 3], 0] > 0).all()  # descent moves them to the left
+    assert (positions.grad[[0, 2]] == 0).all()
 
 
 def test_a_shape_that_does_not_overlap_the_drawing_is_pulled_towards_it():
