@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Bool, Int
 from scipy import ndimage
@@ -14,6 +16,11 @@ GAP_SHARES = (0.0, 0.004, 0.008, 0.015, 0.025, 0.04, 0.06)
 _LEAST_SHARE = 0.004  # of the picture that a shape must cover
 _CLOSED_SHARE = 0.6
 """A closing is wide enough if it encloses this much of what the widest one encloses."""
+_PART_SHARE = 0.02
+"""Of the shape, that a part has which is worth a bridge."""
+_UNDRAWN_SHARE = 0.1
+"""Of its border, that may be a bridge."""
+_CIRCLE_POINTS = 48
 _SPECK_SHARE = 2e-4
 _FILLED_LINE_SHARE = 0.03
 """What is thicker than this share of the picture is no line but a shape that was filled."""
@@ -44,7 +51,66 @@ def silhouette(ink: Mask, drawn: SketchKind, name: str) -> Mask:
             f"the outline of the sketch {name} cannot be closed: its lines enclose nothing, even if gaps of up to "
             f"{2 * GAP_SHARES[-1]:.0%} of the picture are bridged. Draw it around the whole shape"
         )
-    return _without_small_parts(next(each for each in closings if int(each.sum()) >= _CLOSED_SHARE * widest))
+    shape = next(each for each in closings if int(each.sum()) >= _CLOSED_SHARE * widest)
+    return _without_small_parts(_with_open_parts(shape, ink, drawn))
+
+
+def _with_open_parts(shape: Mask, ink: Mask, drawn: SketchKind) -> Mask:
+    """The shape with parts that have a gap of their own, such as a handle beside a body that is closed.
+
+    A gap is where a line ends: only there is anything bridged, so that what lies between two legs stays open. The
+    narrowest bridges that add a part are taken, and the lines that end there are done with. Holes stay: they were
+    closed already.
+    """
+    ends = _line_ends(ink)
+    for share in GAP_SHARES[1:]:
+        if not ends.any():
+            break
+        reach = 2 * share * len(ink)  # so that a line may end that far from another one's middle
+        bridged = _enclosed(ink | _within(ends, reach), 0, drawn)
+        added = _large_parts(bridged & ~ndimage.binary_fill_holes(shape), shape, ink)
+        if added.any():
+            clusters, _ = ndimage.label(ends, np.ones((3, 3)))
+            used = np.isin(clusters, np.unique(clusters[_within(added, reach + 2) & ends]))
+            ink, ends = ink | _within(used, reach), ends & ~used
+            shape = _enclosed(ink, 0, drawn)
+    return shape
+
+
+def _within(mask: Mask, reach_pixels: float) -> Mask:
+    return ndimage.distance_transform_edt(~mask) <= reach_pixels if mask.any() else np.zeros_like(mask)
+
+
+def _large_parts(mask: Mask, shape: Mask, ink: Mask) -> Mask:
+    """The parts of a mask that are worth a bridge to a shape: of some area, thicker than a line, bordered by lines."""
+    if not mask.any():
+        return mask
+    parts, count = ndimage.label(mask)
+    numbers = np.arange(1, count + 1)
+    line = _FILLED_LINE_SHARE * len(mask) / 2
+    depths = ndimage.maximum(ndimage.distance_transform_edt(mask), parts, numbers)
+    # What a bridge alone fills, such as the inlet beside a line that runs on too far, is mostly bordered by the bridge.
+    border = mask & ~ndimage.binary_erosion(mask)
+    undrawn = ndimage.mean(ndimage.distance_transform_edt(~ink)[border] > line, parts[border], numbers)
+    is_large = np.bincount(parts.ravel())[1:] >= _PART_SHARE * shape.sum()
+    return np.isin(parts, numbers[is_large & (np.asarray(depths) > line) & (np.asarray(undrawn) < _UNDRAWN_SHARE)])
+
+
+def _line_ends(ink: Mask) -> Mask:
+    """Pixels of lines that end nearby: a small circle around them meets ink on one side alone."""
+    thickness = ndimage.distance_transform_edt(np.pad(ink, 1))[1:-1, 1:-1]
+    radius = max(4.0, 2.5 * float(np.percentile(thickness[ink], 90)))
+    rows, columns = np.nonzero(ink)
+    angles = np.linspace(0, 2 * np.pi, _CIRCLE_POINTS, endpoint=False)
+    padded = np.pad(ink, math.ceil(radius) + 1)
+    around = padded[
+        np.rint(rows[:, None] + math.ceil(radius) + 1 + radius * np.sin(angles)).astype(int),
+        np.rint(columns[:, None] + math.ceil(radius) + 1 + radius * np.cos(angles)).astype(int),
+    ]
+    sides = (around & ~np.roll(around, 1, axis=1)).sum(axis=1)
+    ends = np.zeros_like(ink)
+    ends[rows, columns] = sides <= 1
+    return ends
 
 
 def _is_filled(ink: Mask) -> bool:

@@ -88,3 +88,37 @@ def test_a_filled_shape_is_taken_as_it_is():
     ink = drawn(("ellipse", (60, 60, 200, 200), {"fill": 255}), ("ellipse", (110, 110, 150, 150), {"fill": 0}))
 
     assert np.array_equal(silhouette(ink, "outline", "front"), ink)
+
+
+BODY = ("rectangle", (60, 60, 140, 200), {"outline": 255, "width": 4})
+INNER = ("arc", (124, 104, 186, 156), {"start": -124, "end": 124, "fill": 255, "width": 4})
+
+
+@pytest.mark.parametrize("gap", ["at the body", "in the middle", "both"])
+def test_a_handle_with_gaps_of_its_own_is_a_handle(gap):
+    reach, middle = (106 if gap != "in the middle" else 112), (gap != "at the body")
+    box = (110, 90, 200, 170)
+    sides = [(-reach, -6), (6, reach)] if middle else [(-reach, reach)]
+    outer = [("arc", box, {"start": start, "end": end, "fill": 255, "width": 4}) for start, end in sides]
+
+    shape = silhouette(drawn(BODY, *outer, INNER), "outline", "mug")
+
+    assert shape[130, 100]  # the body
+    assert not shape[130, 160]  # the hole
+    assert shape[110, 182]  # the handle
+    assert shape[150, 182]
+    assert not shape[130, 215]
+
+
+@pytest.mark.parametrize("overshoot", [0, 6])
+def test_what_lies_between_two_legs_stays_open(overshoot):
+    # 24 pixels are 9 % of the picture: as wide as a gap that is bridged where lines end.
+    seat = [(80, 60), (180, 60), (180, 220), (142, 220), (142, 110), (118, 110), (118, 220), (80, 220), (80, 60)]
+    legs = ("line", seat, {"fill": 255, "width": 4})
+    past = ("line", [(180, 60), (180 + overshoot, 60)], {"fill": 255, "width": 4})
+
+    shape = silhouette(drawn(legs, past), "outline", "chair")
+
+    assert not shape[150:215, 124:136].any()
+    assert shape[200, 100]
+    assert shape[200, 160]
