@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,15 +11,21 @@ from typing import Any
 
 import bpy
 import numpy as np
+from mathutils.bvhtree import BVHTree
 
 from .protocol.errors import LocalProtocolError
 from .protocol.geometry import FARTHEST_METRES
 from .protocol.messages import InputMesh
 from .protocol.settings import Limits
 from .scene_mesh import read_positions
+from .vertex_groups import names_of
 
+LEAST_LOCKED_WEIGHT = 0.5
 SURFACES = ("MESH", "CURVE", "SURFACE", "FONT", "META")
 """Types of objects that Blender can make a mesh of."""
+_MOST_NAMED = 8
+_STILL_THERE = 0.02
+"""Share of a mesh's longest side: a lattice bevels sharp edges by about as much."""
 
 
 class UnusableSelection(Exception):
@@ -31,7 +38,12 @@ class _Piece:
     faces: np.ndarray
     colours: np.ndarray | None
     uv: np.ndarray | None
-    locked: np.ndarray | None
+    weights: np.ndarray | None
+    """float32 [vertices]: in the vertex group that locks."""
+
+    @property
+    def locked(self) -> np.ndarray | None:
+        return None if self.weights is None else (self.weights >= LEAST_LOCKED_WEIGHT).astype(np.uint8)
 
 
 def read_selected(
@@ -41,13 +53,14 @@ def read_selected(
 
     Args:
         locked_group: Name of the vertex group whose vertices (weight 0.5 and more) stay as they are; empty for none.
+            Of several objects, those without it are free.
         limits: Of the server.
 
     Returns:
         The mesh and the objects that it is of, the active one first.
 
     Raises:
-        UnusableSelection: Nothing usable is selected, or too much.
+        UnusableSelection: Nothing usable is selected, or too much, or the group locks nothing or everything.
     """
     selected = _with_active_first(context)
     if not selected:
@@ -62,19 +75,58 @@ def read_selected(
         raise UnusableSelection(
             f"{names}: no faces to begin with; select a mesh, curve, surface, text or metaball that has some"
         )
-    if locked_group and not any(piece.locked is not None for piece in pieces):
-        raise UnusableSelection(f"{names}: no vertex group is called {locked_group}; choose another, or none")
     try:
-        return _joined(pieces), selected
+        mesh = _joined(pieces)
     except LocalProtocolError as error:
         raise UnusableSelection(f"{names}: the mesh cannot be used: {error}") from None
+    if locked_group:
+        trouble = _trouble_with(locked_group, names_of(selected), [piece.weights for piece in pieces], mesh)
+        if trouble:
+            raise UnusableSelection(f"{names}: {trouble}")
+    return mesh, selected
 
 
-def read_object(found: bpy.types.Object, to_scene: Any) -> InputMesh:
+def _trouble_with(group: str, known: list[str], weights: list[np.ndarray | None], mesh: InputMesh) -> str:
+    """Why a vertex group locks nothing, or leaves nothing to change; empty if it can be used."""
+    if mesh.locked is None:
+        if group in known:
+            return f"its modifiers leave nothing of the vertex group {group}: apply them and assign it, or clear Locked"
+        there_is = f"there is {', '.join(known[:_MOST_NAMED])}: choose one" if known else "there is none: make one"
+        return f"no vertex group is called {group}; {there_is}, or clear Locked"
+    highest = max(float(each.max(initial=0)) for each in weights if each is not None)
+    if highest < LEAST_LOCKED_WEIGHT:
+        return (
+            f"with its modifiers, no vertex has a weight of {LEAST_LOCKED_WEIGHT} or more in the vertex group {group}, "
+            f"the highest is {math.floor(highest * 100) / 100:g}: give it more weight, or clear Locked"
+        )
+    is_locked = mesh.locked[mesh.faces].all(axis=1)
+    if not is_locked.any():
+        return (
+            f"no face has a weight of {LEAST_LOCKED_WEIGHT} or more in the vertex group {group} at all of its corners, "
+            "so that nothing would be locked: give it more weight, or clear Locked"
+        )
+    if is_locked.all():
+        return (
+            f"the vertex group {group} locks every face, so that nothing would be left to change: take vertices out of "
+            "it, or clear Locked"
+        )
+    return ""
+
+
+def locked_corners(mesh: InputMesh | None) -> np.ndarray | None:
+    """float32 [faces, 3, 3]: where the corners of the faces that stay as they are were in the scene; None without."""
+    if mesh is None or mesh.locked is None:
+        return None
+    return mesh.positions[mesh.faces[mesh.locked[mesh.faces].all(axis=1)]]
+
+
+def read_object(found: bpy.types.Object, to_scene: Any, locked: np.ndarray | None = None) -> InputMesh:
     """The mesh of one object as it is, without modifiers, such as a streamed one that the user has edited.
 
     Args:
         to_scene: From its positions, float32 [vertices, 3], to those in the scene.
+        locked: The job's `locked_corners`: vertices that are still there stay locked, since an edited mesh brings its
+            own mask. Those that the user has moved away are free.
 
     Raises:
         UnusableSelection: It has no faces, or numbers that the server does not take.
@@ -84,6 +136,8 @@ def read_object(found: bpy.types.Object, to_scene: Any) -> InputMesh:
     if piece is None:
         raise UnusableSelection(f"{found.name} has no faces any more; undo the edit, or drop it")
     piece.positions = to_scene(piece.positions)
+    if locked is not None and np.isfinite(piece.positions).all():
+        piece.weights = _nearness(piece.positions, locked)
     try:
         return _joined([piece])
     except LocalProtocolError as error:
@@ -125,8 +179,8 @@ def _pieces(
             faces += len(mesh.loops) - 2 * len(mesh.polygons)
             vertices += len(mesh.vertices)
             _check_size(owner.original.name, vertices, faces, limits)
-            group = instance.object.vertex_groups.get(locked_group) if locked_group else None
-            piece = _piece_of(mesh, instance.matrix_world, group)
+            weights = _weights_of(mesh, instance.object.vertex_groups.get(locked_group), locked_group)
+            piece = _piece_of(mesh, instance.matrix_world, weights)
             if piece is not None:
                 yield piece
 
@@ -152,7 +206,7 @@ def _as_mesh(evaluated: bpy.types.Object) -> Iterator[bpy.types.Mesh | None]:
         evaluated.to_mesh_clear()
 
 
-def _piece_of(mesh: bpy.types.Mesh, matrix: Any, group: bpy.types.VertexGroup | None) -> _Piece | None:
+def _piece_of(mesh: bpy.types.Mesh, matrix: Any, weights: np.ndarray | None) -> _Piece | None:
     mesh.calc_loop_triangles()
     triangles = mesh.loop_triangles
     if len(triangles) == 0:
@@ -167,18 +221,37 @@ def _piece_of(mesh: bpy.types.Mesh, matrix: Any, group: bpy.types.VertexGroup | 
             positions = (positions @ rows[:3, :3].T + rows[:3, 3]).astype(np.float32)
         if np.linalg.det(rows[:3, :3]) < 0:  # mirrored: the outside would be inside
             faces, corners = faces[:, ::-1], corners[:, ::-1]
-    locked = None if group is None else _locked(mesh, group.index)
     uv = _uv_of(mesh, corners)
-    return _Piece(positions, np.ascontiguousarray(faces), _colours_of(mesh), uv, locked)
+    return _Piece(positions, np.ascontiguousarray(faces), _colours_of(mesh), uv, weights)
 
 
-def _locked(mesh: bpy.types.Mesh, group_index: int) -> np.ndarray:
-    locked = np.zeros(len(mesh.vertices), np.uint8)
-    for index, vertex in enumerate(mesh.vertices):  # Blender gives weights one by one only
-        for member in vertex.groups:
-            if member.group == group_index and member.weight >= 0.5:
-                locked[index] = 1
-    return locked
+def _weights_of(mesh: bpy.types.Mesh, group: bpy.types.VertexGroup | None, name: str) -> np.ndarray | None:
+    """Those of an evaluated mesh in a vertex group; None if it has no such group."""
+    if not name:
+        return None
+    weights = np.zeros(len(mesh.vertices), np.float32)
+    if group is not None:
+        index = group.index
+        for number, vertex in enumerate(mesh.vertices):  # Blender gives weights one by one only
+            for member in vertex.groups:
+                if member.group == index:
+                    weights[number] = member.weight
+        return weights
+    # Geometry nodes that make instances real make an attribute of the group.
+    attribute = mesh.attributes.get(name)
+    if attribute is None or attribute.domain != "POINT" or attribute.data_type != "FLOAT":
+        return None
+    attribute.data.foreach_get("value", weights)
+    return weights
+
+
+def _nearness(positions: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """float32 [vertices]: 1 within `_STILL_THERE` of the faces with these corners [faces, 3, 3], 0 elsewhere."""
+    farthest = _STILL_THERE * float(np.ptp(positions, axis=0).max())
+    numbers = np.arange(3 * len(corners)).reshape(-1, 3)
+    tree = BVHTree.FromPolygons(corners.reshape(-1, 3).tolist(), numbers.tolist(), all_triangles=True)
+    near = (tree.find_nearest(position, farthest)[0] is not None for position in positions.tolist())
+    return np.fromiter(near, np.float32, len(positions))
 
 
 def _uv_of(mesh: bpy.types.Mesh, corners: np.ndarray) -> np.ndarray | None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, Literal
 
 import bpy
 from mathutils import Matrix
@@ -18,6 +18,9 @@ from .protocol.messages import InputMesh, SubmitJob
 from .protocol.settings import Limits, Placement, Settings
 from .protocol.sketches import Sketch
 from .steering import STEERABLE
+
+_AXES: tuple[Literal["x", "y", "z"], ...] = ("x", "y", "z")
+"""The wire's are Blender's; the server turns them into its own."""
 
 
 class UnusableRequest(Exception):
@@ -57,6 +60,7 @@ def make_job(context: bpy.types.Context, limits: Limits | None = None) -> tuple[
         raise UnusableRequest(f"The job cannot be asked for: {error}") from None
     job = Job(key=key, task=values["task"], prompt=values["prompt"], settings=values)
     job.steered = {name: values[name] for name in STEERABLE}
+    job.locked_corners = initial_mesh.locked_corners(mesh)
     if settings.task == "sketch":
         items = sketches.of(context.scene).items
         job.sent_sketches = {each.name: sketch_reading.sent_of(each, context.scene) for each in items}
@@ -108,6 +112,7 @@ def _request(
         seed=values["seed"],
         texture_size=int(values["texture_size"]),
         faces=values["faces"] if values["faces"] >= 100 else None,
+        symmetry=tuple(axis for axis in _AXES if values[f"is_symmetric_{axis}"]),
         method=None if values["method"] == "auto" else values["method"],
         guidance_scale=values["guidance_scale"] or None,
         source_suffix=values["source_words"] or None,

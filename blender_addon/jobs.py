@@ -115,6 +115,8 @@ class Job:
     """What the scene has of it: nothing, mesh (as it forms), result, or accepted."""
     asked: str = ""
     """Of a request on its way: pause, resume, cancel, update, fetch, delete."""
+    locked_corners: np.ndarray | None = None
+    """float32 [faces, 3, 3]: of the faces that stay as they are, in the scene; not kept for other sessions."""
     pending_edit: InputMesh | None = None
     stale_until_step: int = -1
     """Snapshots up to this step may still show the mesh as it was before the edit that was sent."""

@@ -252,7 +252,8 @@ class SKETCHBRIDGE_OT_send_edit(bpy.types.Operator):
         if found is None:
             return refuse(self, "The mesh is not in the scene any more: put it back first")
         try:
-            mesh = initial_mesh.read_object(found, partial(scene_mesh.to_scene, job.placed.frame))
+            to_scene = partial(scene_mesh.to_scene, job.placed.frame)
+            mesh = initial_mesh.read_object(found, to_scene, job.locked_corners)
         except initial_mesh.UnusableSelection as error:
             return refuse(self, str(error))
         job_control.send_edit(job, mesh, scene_mesh.read_positions(found.data))

@@ -7,7 +7,7 @@ from typing import Any
 
 import bpy
 
-from . import sketch_panel, sketches, thumbnails
+from . import sketch_panel, sketches, thumbnails, vertex_groups
 from .backend_process import BACKEND
 from .connection import CONNECTION
 from .jobs import JOBS, STATUS_TITLES, Job
@@ -98,6 +98,7 @@ class SKETCHBRIDGE_PT_main(_InTab, bpy.types.Panel):
         if settings.task == "sketch":
             sketch_panel.draw_sketches(layout, context, _draw_sentence)
         _draw_beginning(layout, settings, context)
+        _draw_symmetry(layout, settings)
         if job is None or not job.is_active:
             row = layout.row()
             row.scale_y = 1.5
@@ -142,12 +143,20 @@ def _draw_beginning(layout: Any, settings: Any, context: bpy.types.Context) -> N
         return
     if settings.task != "texture":
         column.prop(settings, "initial_strength")
-    active = context.active_object
-    if active is not None and active.type == "MESH":
-        column.prop_search(settings, "locked_group", active, "vertex_groups")
-    else:
-        column.prop(settings, "locked_group")
+    row = column.row()
+    name = settings.locked_group
+    row.alert = bool(name) and not vertex_groups.is_in(context.selected_objects, name)
+    row.prop(settings, "locked_group", icon="GROUP_VERTEX")
     column.prop(settings, "hides_initial")
+
+
+def _draw_symmetry(layout: Any, settings: Any) -> None:
+    column = layout.column()
+    column.use_property_split = True
+    column.use_property_decorate = False
+    row = column.row(align=True, heading="Symmetry")
+    for axis in "xyz":
+        row.prop(settings, f"is_symmetric_{axis}", text=axis.upper(), toggle=True)
 
 
 def _draw_job(layout: Any, job: Job, settings: Any) -> None:

@@ -19,6 +19,9 @@ SAVED = (
     "target_words",
     "smoothness",
     "initial_strength",
+    "is_symmetric_x",
+    "is_symmetric_y",
+    "is_symmetric_z",
 )
 """The prompt, the seed and what to begin with are of one job; a preset is for many."""
 

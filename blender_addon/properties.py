@@ -8,6 +8,7 @@ from typing import Any
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
 
+from . import vertex_groups
 from .connection import CONNECTION
 
 TASKS = (
@@ -30,6 +31,10 @@ METHODS = (
     ("full-bridge", "Full Bridge", "The bridge over the whole job"),
     ("vsd-full-bridge", "VSD Full Bridge", "The bridge from a model of the mesh's own pictures"),
 )
+_MIRRORED = (
+    "{} are alike, in shape and texture. The plane is across the scene's {} axis, in the middle of the selected "
+    "objects or of the drawings that it begins with, else at the 3D cursor"
+)
 TEXTURE_SIZES = tuple((str(size), str(size), f"{size} x {size} pixels") for size in (512, 1024, 2048, 4096))
 
 
@@ -38,6 +43,10 @@ def _priors(settings: Any, context: Any, typed: str) -> list[str]:
     if server is None:
         return [settings.prior]
     return [prior.name for prior in server.priors if not prior.tasks or settings.task in prior.tasks]
+
+
+def _vertex_groups(settings: Any, context: Any, typed: str) -> list[str]:
+    return vertex_groups.names_of(context.selected_objects)
 
 
 class SketchbridgeSettings(bpy.types.PropertyGroup):
@@ -69,8 +78,24 @@ class SketchbridgeSettings(bpy.types.PropertyGroup):
     )
     locked_group: StringProperty(
         name="Locked",
-        description="Vertex group of the selected mesh: where its weight is 0.5 or more, the surface is to stay as it "
-        "is. A server that cannot do this says so when the job starts",
+        description="Vertex group of the selected meshes: where its weight is 0.5 or more, the surface stays as it is, "
+        "and so do its colours if it has a colour attribute. Empty: nothing is locked",
+        search=_vertex_groups,
+    )
+    is_symmetric_x: BoolProperty(
+        name="Symmetry X",
+        default=False,
+        description=_MIRRORED.format("Left and right", "X"),
+    )
+    is_symmetric_y: BoolProperty(
+        name="Symmetry Y",
+        default=False,
+        description=_MIRRORED.format("Front and back", "Y"),
+    )
+    is_symmetric_z: BoolProperty(
+        name="Symmetry Z",
+        default=False,
+        description=_MIRRORED.format("Top and bottom", "Z"),
     )
     hides_initial: BoolProperty(
         name="Hide Original",

@@ -5,6 +5,7 @@ Both hold for the fields on the lattice, not as terms of a loss: no weight decid
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from backend.geometry.held_region import HeldRegion
@@ -35,8 +37,14 @@ class SurfaceConstraints:
 
     @classmethod
     def of(cls, symmetry: str | None, mesh: PlacedMesh | None) -> SurfaceConstraints:
-        """Those of a job with mirror planes across the axes `symmetry` and a mesh some of whose vertices are locked."""
-        return cls(tuple(AXES.index(axis) for axis in symmetry or ""), HeldRegion.of(mesh))
+        """Those of a job with mirror planes across the axes `symmetry` and a mesh some of whose vertices are locked.
+
+        Of a mesh that is symmetric itself the images of locked vertices are locked too.
+        """
+        alone = cls(tuple(AXES.index(axis) for axis in symmetry or ""))
+        if mesh is not None and mesh.locked is not None and alone.asymmetry_of(mesh) < MOST_ASYMMETRY:
+            mesh = _locked_with_images(mesh, alone.mirror_axes)
+        return cls(alone.mirror_axes, HeldRegion.of(mesh))
 
     def initial(
         self, distances: Float[Tensor, "side side side"], grid: TetrahedralGrid
@@ -94,6 +102,16 @@ class SurfaceConstraints:
             found = nearest_on_mesh(mesh.vertices, mesh.faces, mirrored)
             farthest = max(farthest, float(np.linalg.norm(found - mirrored, axis=1).max()))
         return farthest / size
+
+
+def _locked_with_images(mesh: PlacedMesh, axes: Collection[int]) -> PlacedMesh:
+    """A symmetric mesh that is locked alike on both sides: a vertex is if its own image falls on what was locked."""
+    assert mesh.locked is not None
+    locked, vertices = mesh.locked, KDTree(mesh.vertices)
+    for axis in axes:
+        images = mesh.vertices * np.where(np.arange(3) == axis, -1, 1)
+        locked = locked | locked[vertices.query(images)[1]]
+    return dataclasses.replace(mesh, locked=locked)
 
 
 def mirrored_field(values: Float[Tensor, "side side side"], axes: Collection[int]) -> Float[Tensor, "side side side"]:

@@ -144,13 +144,13 @@ def test_in_edit_mode_the_mesh_is_as_it_looks():
 
 
 def test_a_vertex_group_locks_from_half_its_weight_on():
-    made = add()
+    made = add(faces=((0, 1, 2), (0, 2, 3)))
     group = made.vertex_groups.new(name="Keep")
-    group.add([0], 1.0, "REPLACE")
-    group.add([1], 0.5, "REPLACE")
-    group.add([2], 0.4, "REPLACE")
+    group.add([0, 1], 1.0, "REPLACE")
+    group.add([2], 0.5, "REPLACE")
+    group.add([3], 0.4, "REPLACE")
 
-    assert read(locked_group="Keep").locked.tolist() == [1, 1, 0, 0]
+    assert read(locked_group="Keep").locked.tolist() == [1, 1, 1, 0]
 
 
 def test_a_missing_vertex_group_is_named():

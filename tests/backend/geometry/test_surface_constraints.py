@@ -105,6 +105,18 @@ def test_a_symmetric_mesh_is_mirrored_with_what_is_held():
     assert asymmetry(learnt_at_random(constraints, resolution=32).extract_mesh(), 0) < 1e-9
 
 
+@pytest.mark.parametrize("side", [1, -1])
+def test_what_is_locked_on_one_side_of_a_symmetric_mesh_stays_on_both(side):
+    mesh = placed(BOX, locked=np.asarray(BOX.vertices)[:, 0] * side > 0.2)
+
+    surface = learnt_at_random(SurfaceConstraints.of("x", mesh), resolution=32).extract_mesh().detach()
+
+    both = mesh.vertices[np.abs(mesh.vertices[:, 0]) > 0.3]
+    found = nearest_on_mesh(surface.positions.double().numpy(), surface.faces.numpy(), both)
+    assert np.linalg.norm(found - both, axis=1).max() < 0.05  # less than a cell, which corners are cut by; it was 0.11
+    assert asymmetry(surface, 0) < 1e-9
+
+
 def test_a_mirrored_texture_is_the_same_on_both_sides():
     texture = TextureField(TextureFieldConfig(resolutions=(8, 16), mirror_axes=(0, 2), initial_noise=2.0))
     points = torch.rand(200, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
