@@ -66,6 +66,8 @@ class _Layer:
     point_values: dict[str, np.ndarray]
     stroke_values: dict[str, np.ndarray]
     matrix: np.ndarray
+    says_what_shows: bool
+    """Whether each stroke says if its line and its fill can be seen, as since Blender 5.2; before, its material did."""
 
 
 def wire_sketches(scene: bpy.types.Scene, limits: Limits | None = None) -> tuple[Sketch, ...]:
@@ -182,7 +184,7 @@ def read_strokes(sketch: SketchbridgeSketch, scene: bpy.types.Scene) -> Strokes:
     """
     drawing = drawing_of(sketch, scene)
     layers = list(_layers_of(drawing))
-    colours, fills = _colours_of(drawing)
+    colours, fills = _colours_of(drawing, _strokes_say(layers))
     parts = [part for each in layers if (part := _strokes_of(each, colours, fills)) is not None]
     if not parts:
         none = np.zeros(0)
@@ -230,8 +232,11 @@ def _layers_of(drawing: bpy.types.Object) -> Iterator[_Layer]:
             {
                 "material_index": _values(found, "material_index", strokes, "value", np.int32),
                 "cyclic": _values(found, "cyclic", strokes, "value", bool),
+                "hide_stroke": _values(found, "hide_stroke", strokes, "value", bool),
+                "fill_id": _values(found, "fill_id", strokes, "value", np.int32),
             },
             np.array(_matrix_of(drawing, layer), np.float64),
+            hasattr(type(found.strokes[0]), "hide_stroke"),
         )
 
 
@@ -265,18 +270,26 @@ def _matrix_of(drawing: bpy.types.Object, layer: Any) -> Any:
     return matrix @ layer.matrix_parent_inverse @ layer.matrix_local
 
 
-def _colours_of(drawing: bpy.types.Object) -> tuple[np.ndarray, np.ndarray]:
+def _strokes_say(layers: Sequence[_Layer]) -> bool:
+    return any(each.says_what_shows for each in layers)
+
+
+def _colours_of(drawing: bpy.types.Object, strokes_say: bool) -> tuple[np.ndarray, np.ndarray]:
     """Linear colours of the lines of each material, float64 [materials, 4], and of the fills; alpha -1 where there is
-    none to be seen."""
+    none to be seen.
+
+    Args:
+        strokes_say: Strokes themselves say whether there are lines and fills, and materials only if they are hidden.
+    """
     lines, fills = [], []
     for slot in drawing.material_slots:
         style = slot.material.grease_pencil if slot.material is not None else None
         is_hidden = style is not None and style.hide
         lines.append((0.0, 0.0, 0.0, 1.0) if style is None else tuple(style.color))
         fills.append((0.0, 0.0, 0.0, _INVISIBLE) if style is None else tuple(style.fill_color))
-        if is_hidden or (style is not None and not style.show_stroke):
+        if is_hidden or (style is not None and not strokes_say and not style.show_stroke):
             lines[-1] = (*lines[-1][:3], _INVISIBLE)
-        if is_hidden or (style is not None and not style.show_fill):
+        if is_hidden or (style is not None and not strokes_say and not style.show_fill):
             fills[-1] = (*fills[-1][:3], _INVISIBLE)
     if not lines:
         return np.array([[0.0, 0.0, 0.0, 1.0]]), np.array([[0.0, 0.0, 0.0, _INVISIBLE]])
@@ -288,8 +301,11 @@ def _strokes_of(layer: _Layer, lines: np.ndarray, fills: np.ndarray) -> Strokes 
     lengths = np.diff(layer.offsets).astype(np.int64)
     material = _or_default(layer.stroke_values["material_index"], len(lengths), 0)
     material = np.clip(material, 0, len(lines) - 1)
-    is_line = lines[material, 3] >= 0
-    is_seen = (lengths > 0) & (is_line | (fills[material, 3] >= 0))
+    is_line, is_fill = lines[material, 3] >= 0, fills[material, 3] >= 0
+    if layer.says_what_shows:
+        is_line &= ~_or_default(layer.stroke_values["hide_stroke"], len(lengths), False).astype(bool)
+        is_fill &= _or_default(layer.stroke_values["fill_id"], len(lengths), 0) != 0
+    is_seen = (lengths > 0) & (is_line | is_fill)
     base = np.where(is_line[:, None], lines[material], fills[material])[:, :3]
     # A closed stroke comes back to its first point.
     is_closed = is_seen & _or_default(layer.stroke_values["cyclic"], len(lengths), False).astype(bool) & (lengths > 2)
@@ -394,12 +410,13 @@ def digest_of(sketch: SketchbridgeSketch, scene: bpy.types.Scene) -> str:
         hashed.update(repr(facts).encode())
         return hashed.hexdigest()
     drawing = drawing_of(sketch, scene)
-    for layer in _layers_of(drawing):
+    layers = list(_layers_of(drawing))
+    for layer in layers:
         arrays = (layer.offsets, layer.positions, layer.matrix)
         for array in (*arrays, *layer.point_values.values(), *layer.stroke_values.values()):
             hashed.update(f"{array.shape}".encode())
             hashed.update(array.tobytes())
-    for colours in _colours_of(drawing):
+    for colours in _colours_of(drawing, _strokes_say(layers)):
         hashed.update(colours.tobytes())
     return hashed.hexdigest()
 

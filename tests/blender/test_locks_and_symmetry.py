@@ -112,6 +112,7 @@ def test_an_object_without_the_group_is_free(blender):
 def test_the_group_may_have_another_place_in_each_object(blender):
     first, second = add_cube(), add_cube((5, 0, 0))
     first.vertex_groups.remove(first.vertex_groups["Other"])
+    first.data.update_tag()  # else the evaluated object still has the group: Blender does not notice by itself
     assert first.vertex_groups["Keep"].index != second.vertex_groups["Keep"].index
 
     assert heights(read(), 1).tolist() == [1.0] * 8

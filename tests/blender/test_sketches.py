@@ -14,7 +14,7 @@ from session import Session
 from blender_addon import handlers, panel, sketch_overlay, sketch_panel, sketch_updates, sketches
 from blender_addon.jobs import JOBS
 from blender_addon.protocol.messages import SubmitJob, UpdateJob
-from blender_addon.sketch_reading import read_strokes
+from blender_addon.sketch_reading import digest_of, read_strokes
 from blender_addon.sketch_strokes import project
 
 
@@ -207,6 +207,20 @@ def test_hidden_layers_and_materials_are_left_out(connected, server, front):
 
     front.drawing.data.materials[0].grease_pencil.hide = True
     assert len(read_strokes(front, bpy.context.scene).points) == 0
+
+
+@pytest.mark.skipif(bpy.app.version < (5, 2), reason="before Blender 5.2 the material says what of a stroke shows")
+def test_strokes_without_line_and_fill_are_left_out(connected, server, front):
+    found = front.drawing.data.layers[0].current_frame().drawing
+    found.add_strokes([2])
+    before = digest_of(front, bpy.context.scene)
+    found.strokes[0].hide_stroke = True
+
+    assert read_strokes(front, bpy.context.scene).lengths.tolist() == [2]
+    assert digest_of(front, bpy.context.scene) != before
+
+    found.strokes[0].fill_id = 1
+    assert len(read_strokes(front, bpy.context.scene).lengths) == 2
 
 
 def test_a_moved_turned_and_scaled_drawing_counts_where_it_is(connected, front):

@@ -104,8 +104,8 @@ def scenario():
     for number, line in enumerate((body, hole), start=1):
         yield from draw_line(line)
         yield from until(lambda wanted=number: _stroke_count(drawing) == wanted, f"{number} strokes", 20)
-    thumbnails = of_extension("sketch_updates").WATCH.thumbnails
-    yield from until(lambda: thumbnails, "it has a thumbnail", 20)
+    sketch, thumbnails = sketches.active_of(bpy.context.scene), of_extension("thumbnails")
+    yield from until(lambda: thumbnails.icon(sketch.uid, 0), "it has a thumbnail", 20)
     yield from drawn_anew()
     screenshot("blender-sketch-drawn")
 
