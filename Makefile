@@ -2,7 +2,7 @@
 # make gallery  sets up and makes a mesh of every shape, to look at in gallery/index.html (about an hour; it can be
 #               interrupted and goes on)
 # make recipes  sets up and studies which settings make good meshes: docs/recipes.md (hours; goes on where it was)
-# make table    sets up and compares every method in one table: table/table.html (about 40 minutes; goes on where it was)
+# make table    sets up and compares every method in one table: table/table.html (an hour, the diagnoses more; goes on)
 # make test     sets up and runs every check: style, types, import rules, tests, those in Blender's own Python module too
 #               (1 GB; skipped with the reason where it cannot be set up, and with BLENDER_TESTS=off)
 # make bench    sets up and remakes the tables in benchmarks/results (takes hours)

@@ -187,7 +187,7 @@ def report(records: dict[str, dict[str, float]], arguments: argparse.Namespace) 
     lines = [
         "# Recipes: which settings make good meshes",
         "",
-        f"`python benchmarks/recipes.py --write`; {date.today().isoformat()}, embedded prior"
+        f"`{command(arguments)}`; {date.today().isoformat()}, embedded prior"
         f" {(prior_fingerprint('embedded') or '')[:10]}, {QUALITY} quality, seeds {arguments.seeds},"
         f" prompts: {', '.join(f'{colour} {shape}' for colour, shape in prompts)}.",
         "",
@@ -205,6 +205,14 @@ def report(records: dict[str, dict[str, float]], arguments: argparse.Namespace) 
         lines += [row(variant, records, base, arguments) for variant in GROUPS[group]]
         lines += ["", f"![{group}]({picture_path(group).relative_to(DOCS)})"]
     return "\n".join(lines) + "\n"
+
+
+def command(arguments: argparse.Namespace) -> str:
+    """That makes the page again."""
+    if arguments.groups == list(GROUPS):
+        return "python benchmarks/recipes.py --write"
+    groups = " ".join(f'"{group}"' if " " in group else group for group in arguments.groups)
+    return f"python benchmarks/recipes.py --write --groups {groups}"
 
 
 def values_of(
