@@ -20,7 +20,7 @@ class SKETCHBRIDGE_UL_sketches(bpy.types.UIList):
         self, context: Any, layout: Any, data: Any, sketch: Any, icon: int, active_data: Any, active_name: str
     ) -> None:
         row = layout.row(align=True)
-        has_problem = bool(sketch_updates.problem_of(sketch))
+        has_problem = bool(sketch_updates.problem_of(sketch)) and not sketch_updates.is_empty(sketch)
         thumbnail = thumbnails.icon(sketch.uid, 0)
         if has_problem or not thumbnail:
             row.label(text="", icon="ERROR" if has_problem else "IMAGE_DATA" if sketch.image else "GREASEPENCIL")
@@ -59,7 +59,7 @@ def draw_sketches(layout: Any, context: bpy.types.Context, draw_sentence: Any) -
         return
     problem = sketch_updates.problem_of(sketch)
     if problem:
-        draw_sentence(layout, problem, "ERROR")
+        draw_sentence(layout, problem, "INFO" if sketch_updates.is_empty(sketch) else "ERROR")
     _draw_active(layout, sketch)
 
 

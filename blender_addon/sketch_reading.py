@@ -48,6 +48,10 @@ class UnusableSketch(Exception):
     """It gives nothing that a server takes. The message says what to do."""
 
 
+class EmptySketch(UnusableSketch):
+    """There are no strokes, such as before the first one."""
+
+
 @dataclass(frozen=True)
 class SentSketch:
     """What a job has of a sketch."""
@@ -148,12 +152,13 @@ def flat_strokes(sketch: SketchbridgeSketch, scene: bpy.types.Scene) -> Picture:
     """The strokes as the sketch's camera sees them.
 
     Raises:
-        UnusableSketch: There are none, none inside the picture, or too many; or the drawing was deleted.
+        EmptySketch: There are none.
+        UnusableSketch: There are none inside the picture, or too many; or the drawing was deleted.
     """
     strokes = read_strokes(sketch, scene)
     name = sketch.name
     if len(strokes.points) == 0:
-        raise UnusableSketch(f"The sketch {name} is empty: draw something in {sketch.drawing.name}, or remove it")
+        raise EmptySketch(f"The sketch {name} is empty: draw in it, or remove it")
     view = sketches.view_of(sketch)
     picture = picture_of(view, strokes)
     if picture.inside == 0:

@@ -33,6 +33,8 @@ class _Seen:
     sent: SentSketch | None = None
     """What a job would get; None if it cannot be used."""
     problem: str = ""
+    is_empty: bool = False
+    """That is the problem."""
 
 
 @dataclass
@@ -56,6 +58,12 @@ def problem_of(sketch: sketches.SketchbridgeSketch) -> str:
     """Why a sketch cannot be used as it is; empty if it can, or was not looked at yet."""
     seen = WATCH.seen.get(sketch.uid)
     return seen.problem if seen is not None else ""
+
+
+def is_empty(sketch: sketches.SketchbridgeSketch) -> bool:
+    """Whether its problem is that nothing is drawn yet: no reason for a warning."""
+    seen = WATCH.seen.get(sketch.uid)
+    return seen is not None and seen.is_empty
 
 
 def has_work() -> bool:
@@ -125,7 +133,7 @@ def _look_at(sketch: sketches.SketchbridgeSketch, scene: bpy.types.Scene, now: f
 
 def _make_thumbnail(items: Any, scene: bpy.types.Scene) -> None:
     """Of one sketch that has changed since its last one; also finds out whether there is something in it."""
-    from .sketch_reading import UnusableSketch, thumbnail_of
+    from .sketch_reading import EmptySketch, UnusableSketch, thumbnail_of
 
     for sketch in items:
         seen = WATCH.seen.get(sketch.uid)
@@ -135,9 +143,9 @@ def _make_thumbnail(items: Any, scene: bpy.types.Scene) -> None:
         JOBS.needs_redraw = True
         try:
             thumbnails.show(sketch.uid, 0, thumbnail_of(sketch, scene))
-            seen.problem = ""
+            seen.problem, seen.is_empty = "", False
         except UnusableSketch as error:
-            seen.problem = str(error)
+            seen.problem, seen.is_empty = str(error), isinstance(error, EmptySketch)
             thumbnails.hide(sketch.uid, 0)
         return
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs the extension's tests in Blender's Python module, in an environment of its own, which it sets up first (1 GB).
-#   tests/blender/run.sh [VERSION OF BPY, or auto] [arguments for pytest...]
+#   tests/blender/run.sh [VERSION OF BPY, or auto] [arguments for pytest, such as tests/blender/test_panel.py...]
 # 4.3.0, 4.5.15 and 5.0.1 need Python 3.11; 5.2.3 needs 3.13. auto: 5.0.1, or 5.2.3 where there is
 # no Python 3.11.
 # BLENDER_TESTS says what to do where that cannot be set up: try (skip the tests and say why), required (fail), or off
@@ -68,4 +68,9 @@ fi
 "$environment/bin/python" -m tools.build_extension --wheels-only ||
     echo "The tests of the zips will be skipped, since their wheels cannot be fetched"
 echo "Testing in Blender $version"
-exec "$environment/bin/python" -m pytest -c tests/blender/pytest.ini --confcutdir tests/blender tests/blender "$@"
+chosen=tests/blender
+for each in "$@"; do
+    [ ! -e "${each%%::*}" ] || chosen= # files or tests were named
+done
+# shellcheck disable=SC2086
+exec "$environment/bin/python" -m pytest -c tests/blender/pytest.ini --confcutdir tests/blender $chosen "$@"

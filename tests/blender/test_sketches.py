@@ -713,6 +713,26 @@ def test_the_panel_says_what_is_wrong_with_the_chosen_sketch(connected):
     assert "The sketch Front is empty" in " ".join(drawn(panel.SKETCHBRIDGE_PT_main).text.split())
 
 
+def said_of_sketches():
+    said = []
+    sketch_panel.draw_sketches(RecordingLayout(), bpy.context, lambda layout, text, icon: said.append((icon, text)))
+    return said
+
+
+def test_a_sketch_that_was_just_begun_is_no_reason_for_a_warning(connected):
+    sketch = draw_sketch()
+    connected.until(lambda: sketch_updates.problem_of(sketch))
+    assert said_of_sketches() == [("INFO", "The sketch Front is empty: draw in it, or remove it")]
+
+    draw(sketch.drawing, ellipse(centre=(9, 0, 0)))
+    connected.until(lambda: "outside its view" in sketch_updates.problem_of(sketch))
+    assert [icon for icon, _ in said_of_sketches()] == ["ERROR"]
+
+    draw(sketch.drawing, ellipse())
+    connected.until(lambda: not sketch_updates.problem_of(sketch))
+    assert said_of_sketches() == []
+
+
 def test_sketches_cost_the_artist_nothing(connected, server, job):
     """The project's bars: 0.5 ms to draw, 2 ms a tick; with 16 sketches of 2000 points. Medians of thread CPU time."""
     for number in range(15):

@@ -174,14 +174,17 @@ def scroll_sidebar(turns=8):
     yield from drawn_anew()
 
 
-def find_in_sidebar(wanted):
+def find_in_sidebar(wanted, shares=(0.3, 0.85)):
     """Where a button is: an operator such as `sketchbridge.generate`, or a property such as `sketchbridge.prompt`.
 
     The pointer is moved down the sidebar, and Blender is asked over what it is. Returns (x, y).
+
+    Args:
+        shares: Of the sidebar's width, where in it the pointer is moved down.
     """
     sidebar, places = region("UI"), []
     for y in range(sidebar.y + sidebar.height - 20, sidebar.y + 5, -14):  # a button is 20 high
-        for share in (0.3, 0.85):
+        for share in shares:
             places.insert(0, (sidebar.x + int((sidebar.width - 20) * share), y))
             move(*places[0])
             yield 0.06
@@ -209,10 +212,28 @@ def _under_pointer(sidebar):
     return found
 
 
-def press_button(wanted):
-    x, y = yield from find_in_sidebar(wanted)
+def press_button(wanted, **where):
+    x, y = yield from find_in_sidebar(wanted, **where)
     say(f"presses {wanted} at {x}, {y}")
     yield from click(x, y)
+
+
+def choose(group, name, identifier):
+    """An item of a menu in the sidebar, by its number, as one does with a key."""
+    numbers = ("ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
+    x, y = yield from find_in_sidebar(f"sketchbridge.{name}")
+    yield from click(x, y)
+    yield 0.5
+    yield from press(numbers[group.bl_rna.properties[name].enum_items.find(identifier)], x, y)
+    yield from until(lambda: getattr(group, name) == identifier, f"the {name} is {identifier}", 20)
+
+
+def end_drawing():
+    """Back to Object mode, by the pie menu of modes."""
+    yield from key("TAB", ctrl=True)
+    yield 0.5
+    yield from key("O")
+    yield from until(lambda: bpy.context.mode == "OBJECT", "Blender is in Object mode", 20)
 
 
 def of_extension(module):
