@@ -127,7 +127,8 @@ def silhouette_of(mesh: TriangleMesh, camera: SketchCamera, pixels: int = INK_PI
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--subjects", type=int, default=len(SUBJECTS), help=f"how many, 1 to {len(SUBJECTS)}")
+    shapes = [shape for _, shape in SUBJECTS]
+    parser.add_argument("--shapes", nargs="+", default=shapes, choices=shapes, help="some of them; all by default")
     parser.add_argument("--views", type=int, nargs="+", default=[0, 1, 2, 3], choices=tuple(VIEW_SETS))
     parser.add_argument("--instances", type=int, nargs="+", default=[0])
     parser.add_argument("--quality", default="normal", choices=("draft", "normal", "high"))
@@ -142,7 +143,8 @@ def main() -> None:
             for views in sorted(arguments.views)
         ]
         for instance in arguments.instances
-        for colour, shape in SUBJECTS[: arguments.subjects]
+        for colour, shape in SUBJECTS
+        if shape in arguments.shapes
     ]
     name = f"sketch_to_mesh-{date.today().isoformat()}"
     text = report([record for row in rows for record in row], arguments, name)
@@ -240,7 +242,7 @@ def report(records: list[dict[str, Any]], arguments: argparse.Namespace, name: s
     lines = [
         f"# Meshes from drawings, {date.today().isoformat()}",
         "",
-        f"`python benchmarks/sketch_to_mesh.py --quality {arguments.quality}`"
+        f"`python benchmarks/sketch_to_mesh.py --quality {arguments.quality} --shapes {' '.join(arguments.shapes)}`"
         + (f" with {arguments.steps} steps" if arguments.steps else "")
         + "; embedded prior, CPU. Silhouettes are compared with the shape that was drawn from, not with the wobbly",
         "drawing; volumes after the best turn, scale and shift. Shape and colour: of eight views from around, none of",

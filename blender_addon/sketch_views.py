@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import bpy
-from mathutils import Matrix, Vector
+from mathutils import Matrix, Quaternion, Vector
 
 if TYPE_CHECKING:
     from .sketch_strokes import View
@@ -37,6 +37,8 @@ _TURNS = {  # of a camera that looks down and has +Y up: the view from the top (
 }
 _AROUND = 1.3
 """How much more an axis view shows than the object may take."""
+_ALIGNED_RADIANS = 1e-3
+"""By which a view along an axis may be off it."""
 _SENSOR_MM = 36.0
 """Of Blender's viewports, which show twice as much as a camera of the same lens: 1 / tan(half the wider angle) is
 lens / 36 mm."""
@@ -167,7 +169,7 @@ def look_through(context: bpy.types.Context, view: View, depth_metres: float) ->
     # Of what the picture needs and the region has: half of the region's longer side.
     longer = half * max(view.aspect, wide_by_high) if wide_by_high >= 1 else half * max(1, view.aspect / wide_by_high)
     region.view_perspective = "ORTHO" if view.is_flat else "PERSP"
-    region.view_rotation = matrix.to_quaternion()
+    _turn(region, matrix.to_quaternion(), view.is_flat)
     middle = Vector((0, 0, -depth_metres))
     if view.is_flat:
         middle.x, middle.y = (2 * half * share for share in view.shift)
@@ -176,3 +178,13 @@ def look_through(context: bpy.types.Context, view: View, depth_metres: float) ->
         space.lens = min(250.0, max(1.0, _SENSOR_MM / longer))
         region.view_distance = max(1e-3, depth_metres)
     region.view_location = matrix @ middle
+
+
+def _turn(region: Any, rotation: Quaternion, is_flat: bool) -> None:
+    """Turns a viewport. If it is along an axis then, Blender has its grid and says so, as after numpad 1; told nothing,
+    it goes on saying what the viewport was before."""
+    region.view_rotation = rotation
+    region.is_orthographic_side_view = is_flat  # which also turns it to the axis that is nearest
+    if region.view_rotation.rotation_difference(rotation).angle > _ALIGNED_RADIANS:
+        region.is_orthographic_side_view = False
+        region.view_rotation = rotation

@@ -291,7 +291,26 @@ def test_look_through_turns_the_viewport_to_the_sketch(connected, front):
         assert region.view_location.to_tuple(4) == (0, 0, 0)
         # Blender's longer side spans 72 mm / lens times the distance; the picture's 2.34 m fit in the height.
         assert region.view_distance * 72 / lens / wide_by_high == pytest.approx(2.34)
+        assert region.is_orthographic_side_view  # where Blender has its grid
         assert bpy.context.active_object.mode == "PAINT_GREASE_PENCIL"
+
+
+def test_look_through_a_view_that_is_along_no_axis(connected, front):
+    camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
+    bpy.context.scene.collection.objects.link(camera)
+    bpy.context.scene.camera = camera
+    camera.data.type, camera.rotation_euler = "ORTHO", (1.2, 0.1, 0.3)
+    bpy.context.view_layer.update()
+    draw_sketch("CAMERA")
+    with viewport():
+        region = bpy.context.region_data
+        for index, is_along_axis in ((0, True), (1, False), (0, True)):
+            sketches.of(bpy.context.scene).active_index = index
+            bpy.ops.sketchbridge.look_through()
+            assert region.is_orthographic_side_view == is_along_axis
+            if not is_along_axis:
+                wanted = camera.matrix_world.to_quaternion()
+                assert region.view_rotation.rotation_difference(wanted).angle < 1e-3
 
 
 # --- taken views

@@ -162,18 +162,6 @@ def draw_line(points, step_pixels=6.0):
     yield 0.3
 
 
-def scroll_sidebar(turns=8):
-    """Down, to what is below the last line that fits."""
-    sidebar = region("UI")
-    x, y = sidebar.x + sidebar.width // 3, sidebar.y + sidebar.height // 2
-    move(x, y)
-    yield 0.2
-    for _ in range(turns):
-        window().event_simulate(type="WHEELDOWNMOUSE", value="PRESS", x=x, y=y)
-        yield 0.1
-    yield from drawn_anew()
-
-
 def find_in_sidebar(wanted, shares=(0.3, 0.85)):
     """Where a button is: an operator such as `sketchbridge.generate`, or a property such as `sketchbridge.prompt`.
 
@@ -239,6 +227,25 @@ def end_drawing():
 def of_extension(module):
     """A module of the extension that is installed."""
     return sys.modules[f"{PACKAGE}.{module}"]
+
+
+def job():
+    """The job that the panel shows; None before the first."""
+    return of_extension("jobs").JOBS.current
+
+
+def watch_snapshots():
+    """A set that gets the step of each mesh that the scene has from now on."""
+    seen = set()
+
+    def look():
+        shown = job().placed.snapshot if job() is not None else None
+        if shown is not None:
+            seen.add(shown.step)
+        return 0.05
+
+    bpy.app.timers.register(look, persistent=True)
+    return seen
 
 
 def open_tab():

@@ -15,6 +15,7 @@ from driver import (
     click,
     drawn_anew,
     find_in_sidebar,
+    job,
     key,
     of_extension,
     open_tab,
@@ -26,6 +27,7 @@ from driver import (
     type_prompt,
     until,
     view_3d,
+    watch_snapshots,
     window,
 )
 
@@ -36,10 +38,6 @@ BELOW_GENERATE = {"advanced": 37, "history": 63}
 PROMPT = "a red mushroom"
 
 
-def _job():
-    return of_extension("jobs").JOBS.current
-
-
 def scenario():
     version = bpy.app.version_string
     say(f"Blender {version}, Python {sys.version.split()[0]}")
@@ -48,7 +46,7 @@ def scenario():
     yield from key("DEL")  # the default cube, which is where the mesh is to form
     yield from until(lambda: "Cube" not in bpy.data.objects, "the cube is deleted")
     settings = bpy.context.scene.sketchbridge
-    settings.quality, settings.steps = "draft", int(os.environ.get("STEPS", "120"))
+    settings.quality, settings.steps = "draft", int(os.environ.get("STEPS") or 120)
     settings.texture_size = "512"
     yield from press_button("sketchbridge.connect")
     yield from until(lambda: of_extension("connection").CONNECTION.is_connected, "connected")
@@ -59,9 +57,8 @@ def scenario():
     generate = yield from find_in_sidebar("sketchbridge.generate")
     yield from _show_panel("advanced", *generate)
     yield from click(*generate)
-    yield from until(lambda: _job() is not None and _job().job, "the server has the job")
-    seen = set()
-    bpy.app.timers.register(lambda: _see(seen), persistent=True)
+    yield from until(lambda: job() is not None and job().job, "the server has the job")
+    seen = watch_snapshots()
     yield from until(lambda: len(seen) >= 3, "3 snapshots", 240)
     view_3d().spaces.active.shading.color_type = "VERTEX"
     view_3d().spaces.active.region_3d.view_distance = 5.0
@@ -73,29 +70,29 @@ def scenario():
     yield from until(lambda: len(seen) >= SNAPSHOTS, f"{SNAPSHOTS} snapshots", 400)
     screenshot("blender-forming")  # the viewport is drawn with every snapshot
     yield from click(*pause)
-    yield from until(lambda: _job().status == "paused" or not _job().is_active, "it has stopped", 120)
-    if _job().status != "paused":
-        raise Failed(f"it was {_job().status} before it could be paused: give it more STEPS")
+    yield from until(lambda: job().status == "paused" or not job().is_active, "it has stopped", 120)
+    if job().status != "paused":
+        raise Failed(f"it was {job().status} before it could be paused: give it more STEPS")
     yield from drawn_anew()
     screenshot("blender-paused")
     settings.smoothness = 2.0
     yield from drawn_anew()
     screenshot("blender-steering")
     yield from press_button("sketchbridge.steer")
-    yield from until(lambda: _job().steered["smoothness"] == 2.0 and not _job().asked, "steered", 60)
+    yield from until(lambda: job().steered["smoothness"] == 2.0 and not job().asked, "steered", 60)
     yield from press_button("sketchbridge.resume")
-    yield from until(lambda: _job().status == "running" or not _job().is_active, "it goes on", 120)
-    yield from until(lambda: _job().shown == "result", "the result is there", 400)
+    yield from until(lambda: job().status == "running" or not job().is_active, "it goes on", 120)
+    yield from until(lambda: job().shown == "result", "the result is there", 400)
     yield from press_button("sketchbridge.show_colours")
     yield from drawn_anew()
     screenshot("blender-result")
 
     yield from press_button("sketchbridge.accept")
-    yield from until(lambda: _job().shown == "accepted", "accepted")
+    yield from until(lambda: job().shown == "accepted", "accepted")
     yield from key("Z", ctrl=True)
-    yield from until(lambda: _job().shown == "result", "accepting is undone")
+    yield from until(lambda: job().shown == "result", "accepting is undone")
     yield from key("Z", ctrl=True, shift=True)
-    yield from until(lambda: _job().shown == "accepted", "and done again")
+    yield from until(lambda: job().shown == "accepted", "and done again")
     yield from drawn_anew()
     screenshot("blender-accepted")
     bpy.ops.wm.save_as_mainfile(filepath=SAVED)
@@ -105,14 +102,6 @@ def scenario():
     yield from _show_preferences()
     say("quits")
     bpy.ops.wm.quit_blender()
-
-
-def _see(seen):
-    """A timer that notes the steps whose mesh the scene has had."""
-    shown = _job().placed.snapshot if _job() is not None else None
-    if shown is not None:
-        seen.add(shown.step)
-    return 0.05
 
 
 def _show_panel(name, x, y):

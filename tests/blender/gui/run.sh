@@ -40,13 +40,8 @@ OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES= .venv/bin/python -m backend serve \
 backend=$!
 trap 'kill $backend 2>/dev/null; wait 2>/dev/null' EXIT
 
-inside SERVER="$server" STEPS="${STEPS:-120}" PATIENCE="${PATIENCE:-1}" SECONDS_AT_MOST="${SECONDS_AT_MOST:-600}" \
+inside SERVER="$server" STEPS="${STEPS:-}" PATIENCE="${PATIENCE:-1}" SECONDS_AT_MOST="${SECONDS_AT_MOST:-600}" \
     bash /share/gui/run_blender.sh "/share/gui/$scenario.py" 2>&1 | tee "$shared/blender.txt"
 grep -q "quits" "$shared/blender.txt"
-if [ -n "${PICTURES:-}" ]; then # the viewport with its sidebar, small enough for a repository
-    inside sh -c 'cd /share/shots && mkdir small && for each in blender-*.png; do
-        convert "$each" -crop 1320x760+0+49 +repage +dither -colors 96 -define png:compression-level=9 "small/$each"
-    done'
-    cp "$shared"/shots/small/*.png "$PICTURES/"
-fi
+[ -z "${PICTURES:-}" ] || .venv/bin/python $here/shrink.py "$shared/shots" "$PICTURES"
 echo "The pictures are in $shared/shots"
