@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 
 from backend.errors import BadInput
@@ -20,6 +20,8 @@ _PART_SHARE = 0.02
 """Of the shape, that a part has which is worth a bridge."""
 _UNDRAWN_SHARE = 0.1
 """Of its border, that may be a bridge."""
+_OVERSHOOT_SHARE = 0.04
+"""Of the picture, by which lines run on past others."""
 _CIRCLE_POINTS = 48
 _SPECK_SHARE = 2e-4
 _FILLED_LINE_SHARE = 0.03
@@ -71,13 +73,13 @@ def _with_open_parts(shape: Mask, ink: Mask, drawn: SketchKind) -> Mask:
         added = _large_parts(bridged & ~ndimage.binary_fill_holes(shape), shape, ink)
         if added.any():
             clusters, _ = ndimage.label(ends, np.ones((3, 3)))
-            used = np.isin(clusters, np.unique(clusters[_within(added, reach + 2) & ends]))
+            used = np.isin(clusters, clusters[_within(added, reach + 2) & ends])
             ink, ends = ink | _within(used, reach), ends & ~used
             shape = _enclosed(ink, 0, drawn)
     return shape
 
 
-def _within(mask: Mask, reach_pixels: float) -> Mask:
+def _within(mask: Mask, reach_pixels: float | int) -> Mask:
     return ndimage.distance_transform_edt(~mask) <= reach_pixels if mask.any() else np.zeros_like(mask)
 
 
@@ -97,37 +99,47 @@ def _large_parts(mask: Mask, shape: Mask, ink: Mask) -> Mask:
 
 
 def _line_ends(ink: Mask) -> Mask:
-    """Pixels of lines that end nearby: a small circle around them meets ink on one side alone."""
-    thickness = ndimage.distance_transform_edt(np.pad(ink, 1))[1:-1, 1:-1]
-    radius = max(4.0, 2.5 * float(np.percentile(thickness[ink], 90)))
+    """Pixels of lines that end nearby: a small circle around them meets ink on one side alone.
+
+    Not where a line runs on a little past another one: there is no gap beyond.
+    """
+    width = 2 * float(np.percentile(_depth(ink)[ink], 90))
+    radius = max(4.0, 1.25 * width)
     rows, columns = np.nonzero(ink)
     angles = np.linspace(0, 2 * np.pi, _CIRCLE_POINTS, endpoint=False)
-    padded = np.pad(ink, math.ceil(radius) + 1)
-    around = padded[
-        np.rint(rows[:, None] + math.ceil(radius) + 1 + radius * np.sin(angles)).astype(int),
-        np.rint(columns[:, None] + math.ceil(radius) + 1 + radius * np.cos(angles)).astype(int),
+    margin = math.ceil(radius) + 1
+    around = np.pad(ink, margin)[
+        np.rint(rows[:, None] + margin + radius * np.sin(angles)).astype(int),
+        np.rint(columns[:, None] + margin + radius * np.cos(angles)).astype(int),
     ]
     sides = (around & ~np.roll(around, 1, axis=1)).sum(axis=1)
-    ends = np.zeros_like(ink)
-    ends[rows, columns] = sides <= 1
-    return ends
+    ends, crossings = np.zeros_like(ink), np.zeros_like(ink)
+    ends[rows, columns], crossings[rows, columns] = sides <= 1, sides >= 3
+    numbers, _ = ndimage.label(crossings, np.ones((3, 3)))
+    crossings &= (np.bincount(numbers.ravel()) > 2 * radius)[numbers]  # single pixels are the steps of slanted lines
+    pieces, _ = ndimage.label(ink & ~_within(crossings, radius), np.ones((3, 3)))
+    is_stub = np.bincount(pieces.ravel()) < _OVERSHOOT_SHARE * len(ink) * width
+    is_stub[0] = True
+    return ends & ~is_stub[pieces]
 
 
 def _is_filled(ink: Mask) -> bool:
     """Whether most of the ink lies in areas and not in lines."""
-    depth = ndimage.distance_transform_edt(np.pad(ink, 1))[1:-1, 1:-1]
-    core = depth > _FILLED_LINE_SHARE * len(ink) / 2
-    if not core.any():
-        return False
-    solid = ndimage.distance_transform_edt(~core) <= _FILLED_LINE_SHARE * len(ink) / 2
+    line = _FILLED_LINE_SHARE * len(ink) / 2
+    solid = _within(_depth(ink) > line, line)
     return bool((solid & ink).sum() > 0.3 * ink.sum())
+
+
+def _depth(mask: Mask) -> Float[np.ndarray, "height width"]:
+    """Distance of each of its pixels to what is outside, which goes on beyond the picture."""
+    return ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
 
 
 def _enclosed(ink: Mask, reach: int, drawn: SketchKind) -> Mask:
     """What lies inside once all lines are `reach` pixels thicker on both sides."""
     # A margin, so that the outside is one region whatever touches the border.
     ink = np.pad(ink, reach + 2)
-    walls = ndimage.distance_transform_edt(~ink) <= reach if reach else ink
+    walls = _within(ink, reach) if reach else ink
     regions, _ = ndimage.label(~walls)
     sizes = np.bincount(regions.ravel())
     is_speck = sizes < _SPECK_SHARE * ink.size

@@ -122,3 +122,18 @@ def test_what_lies_between_two_legs_stays_open(overshoot):
     assert not shape[150:215, 124:136].any()
     assert shape[200, 100]
     assert shape[200, 160]
+
+
+def test_roof_lines_that_run_on_at_the_ridge_are_no_gap_beside_the_chimney():
+    def line(*points):
+        return ("line", list(points), {"fill": 255, "width": 3})
+
+    left, right = line((40, 140), (128, 60)), line((112, 60), (216, 140))  # they cross at (120, 67)
+    walls = line((60, 122), (60, 220), (200, 220), (200, 128))
+    chimney = line((146, 86), (146, 55), (168, 55), (168, 103))
+
+    shape = silhouette(drawn(left, right, walls, chimney), "lines", "house")
+
+    assert shape[150, 130]  # the house
+    assert shape[70, 157]  # the chimney
+    assert not shape[66, 136]  # between ridge and chimney
