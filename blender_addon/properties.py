@@ -31,10 +31,6 @@ METHODS = (
     ("full-bridge", "Full Bridge", "The bridge over the whole job"),
     ("vsd-full-bridge", "VSD Full Bridge", "The bridge from a model of the mesh's own pictures"),
 )
-_MIRRORED = (
-    "{} are alike, in shape and texture. The plane is across the scene's {} axis, in the middle of the selected "
-    "objects or of the drawings that it begins with, else at the 3D cursor"
-)
 TEXTURE_SIZES = tuple((str(size), str(size), f"{size} x {size} pixels") for size in (512, 1024, 2048, 4096))
 
 
@@ -47,6 +43,15 @@ def _priors(settings: Any, context: Any, typed: str) -> list[str]:
 
 def _vertex_groups(settings: Any, context: Any, typed: str) -> list[str]:
     return vertex_groups.names_of(context.selected_objects)
+
+
+def _symmetry(axis: str, sides: str) -> Any:
+    return BoolProperty(
+        name=f"Symmetry {axis}",
+        default=False,
+        description=f"{sides} are alike, in shape and texture. The plane is across the scene's {axis} axis, in the "
+        "middle of the selected objects or of the drawings that it begins with, else at the 3D cursor",
+    )
 
 
 class SketchbridgeSettings(bpy.types.PropertyGroup):
@@ -82,21 +87,9 @@ class SketchbridgeSettings(bpy.types.PropertyGroup):
         "and so do its colours if it has a colour attribute. Empty: nothing is locked",
         search=_vertex_groups,
     )
-    is_symmetric_x: BoolProperty(
-        name="Symmetry X",
-        default=False,
-        description=_MIRRORED.format("Left and right", "X"),
-    )
-    is_symmetric_y: BoolProperty(
-        name="Symmetry Y",
-        default=False,
-        description=_MIRRORED.format("Front and back", "Y"),
-    )
-    is_symmetric_z: BoolProperty(
-        name="Symmetry Z",
-        default=False,
-        description=_MIRRORED.format("Top and bottom", "Z"),
-    )
+    is_symmetric_x: _symmetry("X", "Left and right")
+    is_symmetric_y: _symmetry("Y", "Front and back")
+    is_symmetric_z: _symmetry("Z", "Top and bottom")
     hides_initial: BoolProperty(
         name="Hide Original",
         default=True,

@@ -70,8 +70,6 @@ class _Layer:
     point_values: dict[str, np.ndarray]
     stroke_values: dict[str, np.ndarray]
     matrix: np.ndarray
-    says_what_shows: bool
-    """Whether each stroke says if its line and its fill can be seen, as since Blender 5.2; before, its material did."""
 
 
 def wire_sketches(scene: bpy.types.Scene, limits: Limits | None = None) -> tuple[Sketch, ...]:
@@ -189,7 +187,7 @@ def read_strokes(sketch: SketchbridgeSketch, scene: bpy.types.Scene) -> Strokes:
     """
     drawing = drawing_of(sketch, scene)
     layers = list(_layers_of(drawing))
-    colours, fills = _colours_of(drawing, _strokes_say(layers))
+    colours, fills = _colours_of(drawing)
     parts = [part for each in layers if (part := _strokes_of(each, colours, fills)) is not None]
     if not parts:
         none = np.zeros(0)
@@ -241,7 +239,6 @@ def _layers_of(drawing: bpy.types.Object) -> Iterator[_Layer]:
                 "fill_id": _values(found, "fill_id", strokes, "value", np.int32),
             },
             np.array(_matrix_of(drawing, layer), np.float64),
-            hasattr(type(found.strokes[0]), "hide_stroke"),
         )
 
 
@@ -275,18 +272,16 @@ def _matrix_of(drawing: bpy.types.Object, layer: Any) -> Any:
     return matrix @ layer.matrix_parent_inverse @ layer.matrix_local
 
 
-def _strokes_say(layers: Sequence[_Layer]) -> bool:
-    return any(each.says_what_shows for each in layers)
+def _strokes_say_what_shows() -> bool:
+    """Whether each stroke says if its line and its fill can be seen, as since Blender 5.2; before, its material did."""
+    shows = bpy.types.MaterialGPencilStyle.bl_rna.properties["show_stroke"]
+    return getattr(shows, "is_deprecated", False)
 
 
-def _colours_of(drawing: bpy.types.Object, strokes_say: bool) -> tuple[np.ndarray, np.ndarray]:
+def _colours_of(drawing: bpy.types.Object) -> tuple[np.ndarray, np.ndarray]:
     """Linear colours of the lines of each material, float64 [materials, 4], and of the fills; alpha -1 where there is
-    none to be seen.
-
-    Args:
-        strokes_say: Strokes themselves say whether there are lines and fills, and materials only if they are hidden.
-    """
-    lines, fills = [], []
+    none to be seen."""
+    lines, fills, strokes_say = [], [], _strokes_say_what_shows()
     for slot in drawing.material_slots:
         style = slot.material.grease_pencil if slot.material is not None else None
         is_hidden = style is not None and style.hide
@@ -307,7 +302,7 @@ def _strokes_of(layer: _Layer, lines: np.ndarray, fills: np.ndarray) -> Strokes 
     material = _or_default(layer.stroke_values["material_index"], len(lengths), 0)
     material = np.clip(material, 0, len(lines) - 1)
     is_line, is_fill = lines[material, 3] >= 0, fills[material, 3] >= 0
-    if layer.says_what_shows:
+    if _strokes_say_what_shows():
         is_line &= ~_or_default(layer.stroke_values["hide_stroke"], len(lengths), False).astype(bool)
         is_fill &= _or_default(layer.stroke_values["fill_id"], len(lengths), 0) != 0
     is_seen = (lengths > 0) & (is_line | is_fill)
@@ -415,13 +410,12 @@ def digest_of(sketch: SketchbridgeSketch, scene: bpy.types.Scene) -> str:
         hashed.update(repr(facts).encode())
         return hashed.hexdigest()
     drawing = drawing_of(sketch, scene)
-    layers = list(_layers_of(drawing))
-    for layer in layers:
+    for layer in _layers_of(drawing):
         arrays = (layer.offsets, layer.positions, layer.matrix)
         for array in (*arrays, *layer.point_values.values(), *layer.stroke_values.values()):
             hashed.update(f"{array.shape}".encode())
             hashed.update(array.tobytes())
-    for colours in _colours_of(drawing, _strokes_say(layers)):
+    for colours in _colours_of(drawing):
         hashed.update(colours.tobytes())
     return hashed.hexdigest()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -34,6 +33,8 @@ class SurfaceConstraints:
     mirror_axes: tuple[int, ...] = ()
     """0, 1, 2 for x, y, z: the two sides of the plane through the origin across this axis are alike."""
     held: HeldRegion | None = None
+    can_mirror_meshes: bool = True
+    """Whether a mesh from the lattice may be mirrored: not where what is held is not symmetric itself."""
 
     @classmethod
     def of(cls, symmetry: str | None, mesh: PlacedMesh | None) -> SurfaceConstraints:
@@ -42,9 +43,11 @@ class SurfaceConstraints:
         Of a mesh that is symmetric itself the images of locked vertices are locked too.
         """
         alone = cls(tuple(AXES.index(axis) for axis in symmetry or ""))
-        if mesh is not None and mesh.locked is not None and alone.asymmetry_of(mesh) < MOST_ASYMMETRY:
-            mesh = _locked_with_images(mesh, alone.mirror_axes)
-        return cls(alone.mirror_axes, HeldRegion.of(mesh))
+        if not alone.mirror_axes or mesh is None or mesh.locked is None:
+            return cls(alone.mirror_axes, HeldRegion.of(mesh))
+        is_symmetric = alone.asymmetry_of(mesh) < MOST_ASYMMETRY
+        held = HeldRegion.of(_locked_with_images(mesh, alone.mirror_axes) if is_symmetric else mesh)
+        return cls(alone.mirror_axes, held, can_mirror_meshes=held is None or is_symmetric)
 
     def initial(
         self, distances: Float[Tensor, "side side side"], grid: TetrahedralGrid
@@ -77,17 +80,12 @@ class SurfaceConstraints:
         """A mesh from a lattice with one half of each mirror replaced by the image of the other. Differentiable.
 
         The tetrahedra of the lattice are not alike on both sides: the same distances give edges that run differently.
-        With a held region that is not symmetric itself the mesh stays as it is.
         """
-        if not self._can_mirror_meshes:
+        if not self.can_mirror_meshes:
             return mesh
         for axis in self.mirror_axes:
             mesh = mirrored_mesh(mesh, axis)
         return mesh
-
-    @cached_property
-    def _can_mirror_meshes(self) -> bool:
-        return self.held is None or self.asymmetry_of(self.held.mesh) < MOST_ASYMMETRY
 
     def asymmetry_of(self, mesh: PlacedMesh) -> float:
         """How far a mesh is from its mirror images: the largest distance of a vertex, as a share of its longest side.

@@ -115,14 +115,11 @@ def _contours(views: ContourViews) -> Bool[np.ndarray, "height width"]:
     covered = views.masks[0, ..., 0].cpu().numpy() > 0.5
     depths, normals = views.depths[0, ..., 0].cpu().numpy(), views.normals[0].cpu().numpy()
     contours = np.zeros_like(covered)
-    for axis in (0, 1):
-        ahead, behind = ((slice(1, None), slice(None)), (slice(None, -1), slice(None)))
-        if axis == 1:
-            ahead, behind = ahead[::-1], behind[::-1]
-        both = covered[ahead] & covered[behind]
-        turned = np.linalg.norm(normals[ahead] - normals[behind], axis=-1) >= _CREASE_CHORD
-        stepped = np.abs(depths[ahead] - depths[behind]) >= _DEPTH_STEP_METRES
-        line = (covered[ahead] != covered[behind]) | (both & (stepped | turned))
-        contours[ahead] |= line
-        contours[behind] |= line
+    for axis in (0, 1):  # between rows, then between columns
+        inside, depth, normal, contour = (each.swapaxes(0, axis) for each in (covered, depths, normals, contours))
+        stepped = np.abs(np.diff(depth, axis=0)) >= _DEPTH_STEP_METRES
+        turned = np.linalg.norm(np.diff(normal, axis=0), axis=-1) >= _CREASE_CHORD
+        line = (inside[1:] != inside[:-1]) | (inside[1:] & inside[:-1] & (stepped | turned))
+        contour[1:] |= line  # a view of `contours`
+        contour[:-1] |= line
     return contours

@@ -77,8 +77,8 @@ class SketchTerms:
             wrong = silhouette_loss(masks, group.wanted, group.distances, config.tolerance.at(progress))
             terms["sketched outlines"] = config.outline_weight.at(progress) * (wrong * group.weights).sum()
             if config.outside_weight.at(progress) > 0:
-                places = group.cameras.project(mesh.positions)
-                outside = outside_loss(places, group.distances, config.tolerance.at(progress) + 0.5 / size)
+                tolerance = config.tolerance.at(progress) + 0.5 / size  # half a pixel: what masks show is theirs
+                outside = outside_loss(group.cameras.project(mesh.positions), group.distances, tolerance)
                 terms["outside of outlines"] = config.outside_weight.at(progress) * (outside * group.weights).sum()
         if self._lines is not None and config.line_weight.at(progress) > 0:
             group = self._lines

@@ -5,6 +5,7 @@ import math
 import bpy
 import numpy as np
 import pytest
+from scene_objects import as_instance
 
 from blender_addon.initial_mesh import UnusableSelection, read_selected
 from blender_addon.protocol.settings import Limits
@@ -107,15 +108,7 @@ def test_a_curve_without_thickness_has_no_faces_and_one_with_it_has_some():
 
 
 def test_instances_of_a_collection_are_made_real():
-    made = add()
-    collection = bpy.data.collections.new("Squares")
-    collection.objects.link(made)
-    bpy.context.scene.collection.objects.unlink(made)
-    empty = bpy.data.objects.new("Instance", None)
-    empty.instance_type, empty.instance_collection = "COLLECTION", collection
-    bpy.context.scene.collection.objects.link(empty)
-    empty.location = (0, 0, 7)
-    empty.select_set(True)
+    as_instance(add(), (0, 0, 7))
 
     assert read().positions[0].tolist() == [0, 0, 7]
 

@@ -10,6 +10,7 @@ from job_server import CORNERS, TETRAHEDRON
 from mathutils.bvhtree import BVHTree
 from real_server import can_serve
 from recording_layout import drawn
+from scene_objects import as_instance
 
 from blender_addon import history, panel, properties, sketches, vertex_groups
 from blender_addon.initial_mesh import UnusableSelection, read_object, read_selected
@@ -321,15 +322,7 @@ def test_the_field_offers_the_groups_of_all_that_is_selected(blender):
 
 
 def test_groups_of_instanced_objects_are_offered_and_lock(blender):
-    cube = add_cube()
-    collection = bpy.data.collections.new("Cubes")
-    collection.objects.link(cube)
-    bpy.context.scene.collection.objects.unlink(cube)
-    empty = bpy.data.objects.new("Instance", None)
-    empty.instance_type, empty.instance_collection = "COLLECTION", collection
-    bpy.context.scene.collection.objects.link(empty)
-    empty.location = (0, 0, 7)
-    empty.select_set(True)
+    as_instance(add_cube(), (0, 0, 7))
 
     assert properties._vertex_groups(blender.settings, bpy.context, "") == ["Keep", "Other"]
     assert heights(read(), 1).tolist() == [8.0] * 4

@@ -3,6 +3,7 @@
 import bpy
 import numpy as np
 import pytest
+from gui.silhouettes import covered_pixels
 from real_server import can_serve
 
 from blender_addon import sketches
@@ -31,19 +32,7 @@ def silhouette_from_the_front(found, centre, half, side=128):
     mesh.calc_loop_triangles()
     corners = np.array([found.matrix_world @ vertex.co for vertex in mesh.vertices])[:, [0, 2]]
     corners = (corners - (centre[0], centre[2])) / half * side / 2 + side / 2
-    covered = np.zeros((side, side), bool)
-    for triangle in mesh.loop_triangles:
-        a, b, c = corners[list(triangle.vertices)]
-        low = np.clip(np.floor(np.min((a, b, c), axis=0)).astype(int), 0, side)
-        high = np.clip(np.ceil(np.max((a, b, c), axis=0)).astype(int), 0, side)
-        rows, columns = np.mgrid[low[1] : high[1], low[0] : high[0]] + 0.5
-        sides = [
-            (end[0] - start[0]) * (rows - start[1]) - (end[1] - start[1]) * (columns - start[0])
-            for start, end in ((a, b), (b, c), (c, a))
-        ]
-        inside = (np.min(sides, axis=0) >= 0) | (np.max(sides, axis=0) <= 0)
-        covered[low[1] : high[1], low[0] : high[0]] |= inside
-    return covered
+    return covered_pixels(corners, (each.vertices for each in mesh.loop_triangles), (side, side))
 
 
 def test_a_drawn_ellipse_becomes_a_mesh_whose_silhouette_fits(session):

@@ -248,6 +248,21 @@ def watch_snapshots():
     return seen
 
 
+def begin(steps):
+    """Opens the tab, empties the scene, connects, and returns the settings: of a draft of so many steps, or STEPS."""
+    say(f"Blender {bpy.app.version_string}, Python {sys.version.split()[0]}")
+    yield from open_tab()
+    screenshot("tab")
+    yield from key("DEL")  # the default cube, which is where the mesh is to form
+    yield from until(lambda: "Cube" not in bpy.data.objects, "the cube is deleted")
+    settings = bpy.context.scene.sketchbridge
+    settings.quality, settings.steps = "draft", int(os.environ.get("STEPS") or steps)
+    settings.texture_size = "512"
+    yield from press_button("sketchbridge.connect")
+    yield from until(lambda: of_extension("connection").CONNECTION.is_connected, "connected")
+    return settings
+
+
 def open_tab():
     """Points the extension to the server, and opens its tab in the sidebar."""
     if PACKAGE not in bpy.context.preferences.addons:

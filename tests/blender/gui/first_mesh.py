@@ -12,13 +12,12 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from driver import (
     PACKAGE,
     Failed,
+    begin,
     click,
     drawn_anew,
     find_in_sidebar,
     job,
     key,
-    of_extension,
-    open_tab,
     orbit,
     press_button,
     run,
@@ -39,17 +38,7 @@ PROMPT = "a red mushroom"
 
 
 def scenario():
-    version = bpy.app.version_string
-    say(f"Blender {version}, Python {sys.version.split()[0]}")
-    yield from open_tab()
-    screenshot("tab")
-    yield from key("DEL")  # the default cube, which is where the mesh is to form
-    yield from until(lambda: "Cube" not in bpy.data.objects, "the cube is deleted")
-    settings = bpy.context.scene.sketchbridge
-    settings.quality, settings.steps = "draft", int(os.environ.get("STEPS") or 120)
-    settings.texture_size = "512"
-    yield from press_button("sketchbridge.connect")
-    yield from until(lambda: of_extension("connection").CONNECTION.is_connected, "connected")
+    settings = yield from begin(steps=120)
     yield from type_prompt(settings, PROMPT)
     yield from drawn_anew()
     screenshot("blender-ready")

@@ -15,6 +15,7 @@ import numpy as np
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from driver import (
     Failed,
+    begin,
     choose,
     click,
     draw_line,
@@ -24,7 +25,6 @@ from driver import (
     job,
     key,
     of_extension,
-    open_tab,
     press_button,
     region,
     run,
@@ -35,6 +35,7 @@ from driver import (
     view_3d,
     watch_snapshots,
 )
+from silhouettes import covered_pixels
 
 PROMPT = "a purple mug"
 LEAST_IOU = 0.92
@@ -78,15 +79,7 @@ def _placed(points):
 
 
 def scenario():
-    say(f"Blender {bpy.app.version_string}, Python {sys.version.split()[0]}")
-    yield from open_tab()
-    yield from key("DEL")  # the default cube
-    yield from until(lambda: "Cube" not in bpy.data.objects, "the cube is deleted")
-    settings = bpy.context.scene.sketchbridge
-    settings.quality, settings.steps = "draft", int(os.environ.get("STEPS") or 160)
-    settings.texture_size = "512"
-    yield from press_button("sketchbridge.connect")
-    yield from until(lambda: of_extension("connection").CONNECTION.is_connected, "connected")
+    settings = yield from begin(steps=160)
     yield from choose(settings, "task", "sketch")
     yield from type_prompt(settings, PROMPT)
     yield from key("NUMPAD_1")
@@ -223,19 +216,7 @@ def _covered(found, shape):
     matrix = np.array(view_3d().spaces.active.region_3d.perspective_matrix @ found.matrix_world)
     places = np.array([(*vertex.co, 1.0) for vertex in mesh.vertices]) @ matrix.T
     places = (places[:, :2] / places[:, 3:] / 2 + 0.5) * (shape[1], shape[0])
-    covered = np.zeros(shape, bool)
-    for triangle in mesh.loop_triangles:
-        a, b, c = places[list(triangle.vertices)]
-        low = np.clip(np.floor(np.min((a, b, c), axis=0)).astype(int), 0, shape[::-1])
-        high = np.clip(np.ceil(np.max((a, b, c), axis=0)).astype(int), 0, shape[::-1])
-        rows, columns = np.mgrid[low[1] : high[1], low[0] : high[0]] + 0.5
-        sides = [
-            (end[0] - start[0]) * (rows - start[1]) - (end[1] - start[1]) * (columns - start[0])
-            for start, end in ((a, b), (b, c), (c, a))
-        ]
-        inside = (np.min(sides, axis=0) >= 0) | (np.max(sides, axis=0) <= 0)
-        covered[low[1] : high[1], low[0] : high[0]] |= inside
-    return covered
+    return covered_pixels(places, (each.vertices for each in mesh.loop_triangles), shape)
 
 
 run(scenario)
