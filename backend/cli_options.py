@@ -155,8 +155,18 @@ ViewsOption = Annotated[
         metavar="SIDE=FILE",
         help="A drawing and the side it shows: front, back, left, right, top or bottom, as in front=mug.png; or "
         "angles, as in az=30,el=20,fov=40@mug.png. Before @ may also stand lines (with creases, not the outline "
-        "alone), weight=X, perspective, orthographic, dist=X or height=X, and colours (those of the strokes of an "
-        "SVG are hints). The file is an SVG or a picture. Can be given several times.",
+        "alone), scribble (a rough idea), weight=X, perspective, orthographic, dist=X or height=X, and colours (those "
+        "of the strokes of an SVG are hints). The file is an SVG or a picture. Can be given several times.",
+        show_default=False,
+    ),
+]
+ControlNetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--controlnet",
+        metavar="FOLDER|HUB_ID|off",
+        help="What shows lines and scribbles to the diffusion model: a ControlNet for line drawings that fits --prior. "
+        "Default: the embedded prior's own; none for other models.",
         show_default=False,
     ),
 ]

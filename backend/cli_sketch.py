@@ -13,6 +13,7 @@ import typer.core
 from backend.cli_options import (
     BlockoutOption,
     BridgeStartOption,
+    ControlNetOption,
     DeviceOption,
     GuidanceScaleOption,
     JsonOption,
@@ -72,6 +73,7 @@ def sketch(
     texture_size: TextureSizeOption = None,
     run_dir: RunDirOption = None,
     prior: PriorOption = None,
+    controlnet: ControlNetOption = None,
     method: MethodOption = None,
     guidance_scale: GuidanceScaleOption = None,
     bridge_start: BridgeStartOption = None,
@@ -83,14 +85,16 @@ def sketch(
 ) -> None:
     """Makes a textured mesh that fits drawings and looks like a sentence.
 
-    A drawing shows the outline, closed but for small gaps; a ring inside of it is a hole. It may be dark on light, \
-light on dark, on a transparent ground, scanned or photographed. The report shows each drawing over the mesh.
+    A drawing shows the outline, closed but for small gaps; a ring inside of it is a hole. With lines it shows creases \
+too; a scribble says roughly where things are, and the mesh is free to differ. It may be dark on light, light on dark, \
+on a transparent ground, scanned or photographed. The report shows each drawing over the mesh.
 
     [bold]Examples[/bold]
 
       sketchbridge sketch "a red mug" --view front=mug.png -o mug.glb
       sketchbridge sketch "a red mug" --view front=front.png --view left=left.svg -o mug.glb
       sketchbridge sketch "a blue chair" --view az=30,el=20,fov=40@chair.png -o chair.glb
+      sketchbridge sketch "a red car" --view az=30,el=20,scribble@idea.png -o car.glb
       sketchbridge sketch "a house" --view front=house.png --mesh blockout.obj --strength 0.7 -o house.glb
       sketchbridge sketch --resume runs/2026-11-23-a-red-mug
 
@@ -113,6 +117,7 @@ A second one stops at once.
         lock=lock,
         sketch_weight=sketch_weight,
         prior=prior,
+        controlnet=controlnet,
         quality=quality,
         steps=steps,
         seed=seed,

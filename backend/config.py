@@ -16,6 +16,7 @@ from backend.render.rasteriser import RasteriserChoice
 
 Method = Literal["sds", "nfsd", "csd", "vsd", "dds", "bridge", "full-bridge", "vsd-full-bridge"]
 BridgeForm = Literal["inversion", "shared-noise"]
+ControlBranches = Literal["target", "both"]
 Quality = Literal["draft", "normal", "high"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 Settings = TypeVar("Settings", bound="JobSettings")
@@ -78,6 +79,9 @@ class DistillationConfig:
     bridge_steps: int = 10
     """Of the full bridge's ODE, each way."""
     view_wording: ViewWording = "coarse"  # DreamFusion, section 3.2
+    control_branches: ControlBranches = "target"
+    """Which predictions a drawing counts for: that of the target prompt alone, so that the guidance scale strengthens
+    it as well, or that it is compared with too."""
     perp_neg_weight: float = 0.0
     """Of the opposite view as a negative prompt in SDS (Perp-Neg), against a second face on the back; below 0 to keep
     away from it, 0 to leave it out. One more prediction per view."""

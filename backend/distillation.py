@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from backend.config import DistillationConfig
+from backend.diffusion.control_network import Control, ControllablePrior
 from backend.diffusion.current_model import AdaptablePrior, CurrentModel
 from backend.diffusion.prior import DiffusionPrior, Embeddings
 from backend.diffusion.prompts import join_prompt
@@ -46,6 +47,8 @@ class NoisyLatents:
     opposite_views: list[str] | None
     """The same for the cameras on the other side."""
     cameras: Cameras | None
+    control: Control | None
+    """Drawings, one per sample."""
     progress: float
 
 
@@ -115,6 +118,7 @@ class Distillation:
         progress: float,
         cameras: Cameras | None = None,
         opposite_views: list[str] | None = None,
+        control: Control | None = None,
     ) -> Distilled:
         """The gradient of the method at this share of the job.
 
@@ -124,9 +128,10 @@ class Distillation:
             progress: In [0, 1).
             cameras: Camera-to-world matrices, for a second model that learns them.
             opposite_views: As `views`, of the cameras on the other side; for Perp-Neg.
+            control: Drawings that the prior reads beside the samples; it must be a `ControllablePrior` then.
         """
         noisy, timestep_range = self._add_noise(latents.detach(), progress)
-        noisy = replace(noisy, views=views, opposite_views=opposite_views, cameras=cameras)
+        noisy = replace(noisy, views=views, opposite_views=opposite_views, cameras=cameras, control=control)
         name, method = self._stage(progress)
         # Half-precision networks overflow now and then; the authors do the same.
         gradient = torch.nan_to_num(method(self, noisy))
@@ -164,7 +169,7 @@ class Distillation:
 
     def _csd(self, noisy: NoisyLatents) -> Latents:
         negative = self._prompts(noisy, self.config.csd_negative_suffix)
-        conditional, unconditional, bad = self._predict(noisy, self._prompts(noisy), self._empty(noisy), negative)
+        unconditional, conditional, bad = self._predict(noisy, self._empty(noisy), self._prompts(noisy), negative)
         positive, negative_weight = (
             self.config.guidance_scale * ramp.at(noisy.progress)
             for ramp in (self.config.csd_positive_weight, self.config.csd_negative_weight)
@@ -195,9 +200,9 @@ class Distillation:
         levels, steps = self.prior.noise_levels, self.config.bridge_steps
         weight = self._bridge_weight(noisy) * self.config.bridge_scale
         if self.config.bridge_form == "shared-noise":
-            both = self._denoiser(source + target)
+            both = self._denoiser(noisy, source, target)
             return bridge_by_shared_noise(noisy.noisy, noisy.timesteps, both, levels, weight, steps)
-        up, down = self._denoiser(source), self._denoiser(target)
+        up, down = self._denoiser(noisy, source, None), self._denoiser(noisy, None, target)
         return bridge_by_inversion(noisy.clean, noisy.timesteps, up, down, levels, weight, steps)
 
     def _vsd_full_bridge(self, noisy: NoisyLatents) -> Latents:
@@ -206,7 +211,7 @@ class Distillation:
         def as_they_are(latents: Latents, timesteps: Tensor) -> Latents:
             return current.predict_noise(latents, timesteps, plain, noisy.cameras)
 
-        down = self._guided_denoiser(self._prompts(noisy))
+        down = self._guided_denoiser(noisy, self._prompts(noisy))
         levels, steps = self.prior.noise_levels, self.config.bridge_steps
         weight = self._weight(noisy)
         return bridge_by_inversion(noisy.clean, noisy.timesteps, as_they_are, down, levels, weight, steps)
@@ -228,27 +233,47 @@ class Distillation:
         return second if second is not None and self.is_second_stage(progress) else first
 
     def _predict(self, noisy: NoisyLatents, *prompts: list[str]) -> tuple[Latents, ...]:
-        """The noise under each list of prompts, all in one call of the network."""
+        """The noise under each list of prompts, all in one call of the network. The second list is the target's."""
         embeddings = self.prior.embed_prompts([prompt for each in prompts for prompt in each])
         count = len(prompts)
-        predicted = self.prior.predict_noise(
-            noisy.noisy.repeat(count, 1, 1, 1), noisy.timesteps.repeat(count), embeddings
+        predicted = self._call(
+            noisy.noisy.repeat(count, 1, 1, 1),
+            noisy.timesteps.repeat(count),
+            embeddings,
+            self._control(noisy, [index == 1 for index in range(count)]),
         )
         return predicted.chunk(count)
 
-    def _denoiser(self, prompts: list[str]) -> Denoiser:
-        embeddings = self.prior.embed_prompts(prompts)
-        return lambda latents, timesteps: self.prior.predict_noise(latents, timesteps, embeddings)
+    def _denoiser(self, noisy: NoisyLatents, source: list[str] | None, target: list[str] | None) -> Denoiser:
+        """Of latents under the source's prompts, or the target's, or of a batch of both in this order."""
+        prompts = [each for each in (source, target) if each is not None]
+        embeddings = self.prior.embed_prompts([prompt for each in prompts for prompt in each])
+        is_target = [False] * (source is not None) + [True] * (target is not None)
+        control = self._control(noisy, is_target)
+        return lambda latents, timesteps: self._call(latents, timesteps, embeddings, control)
 
-    def _guided_denoiser(self, prompts: list[str]) -> Denoiser:
+    def _guided_denoiser(self, noisy: NoisyLatents, prompts: list[str]) -> Denoiser:
         embeddings = self.prior.embed_prompts([""] * len(prompts) + prompts)
+        control = self._control(noisy, [False, True])
 
         def predict(latents: Latents, timesteps: Tensor) -> Latents:
-            both = self.prior.predict_noise(latents.repeat(2, 1, 1, 1), timesteps.repeat(2), embeddings)
+            both = self._call(latents.repeat(2, 1, 1, 1), timesteps.repeat(2), embeddings, control)
             unconditional, conditional = both.chunk(2)
             return guided_noise(unconditional, conditional, self.config.guidance_scale)
 
         return predict
+
+    def _call(self, noisy: Latents, timesteps: Tensor, embeddings: Embeddings, control: Control | None) -> Latents:
+        if control is None:
+            return self.prior.predict_noise(noisy, timesteps, embeddings)
+        assert isinstance(self.prior, ControllablePrior)  # whoever gives drawings has asked
+        return self.prior.predict_controlled_noise(noisy, timesteps, embeddings, control)
+
+    def _control(self, noisy: NoisyLatents, is_target: list[bool]) -> Control | None:
+        """The drawings for a batch that holds the samples once per entry; which of these are the target's."""
+        if noisy.control is None:
+            return None
+        return noisy.control.repeated([target or self.config.control_branches == "both" for target in is_target])
 
     def _prompts(self, noisy: NoisyLatents, suffix: str = "") -> list[str]:
         pairs = zip(self._subjects(noisy), noisy.views, strict=True)
@@ -285,7 +310,7 @@ class Distillation:
         noisy = levels.add_noise(latents, noise, timesteps)
         unseen = [""] * len(latents)
         return (
-            NoisyLatents(latents, noise, noisy, timesteps, alpha, sigma, unseen, None, None, progress),
+            NoisyLatents(latents, noise, noisy, timesteps, alpha, sigma, unseen, None, None, None, progress),
             timestep_range,
         )
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from backend import machine
+from backend.diffusion import EMBEDDED_CONTROL_FOLDER
 from backend.readable import readable_bytes
 
 State = Literal["fine", "note", "broken"]
@@ -219,21 +220,25 @@ def _kernels() -> Iterator[Finding]:
 
 
 def _embedded_prior() -> Iterator[Finding]:
-    state = machine.check_embedded_prior()
+    yield _shipped_model("embedded prior", machine.check_embedded_prior(), "give another model with --prior")
+    control = machine.check_embedded_prior(EMBEDDED_CONTROL_FOLDER)
+    yield _shipped_model("its ControlNet", control, "draw with --controlnet off")
+
+
+def _shipped_model(name: str, state: machine.EmbeddedPriorState, otherwise: str) -> Finding:
     if state.is_intact:
         size = readable_bytes(machine.folder_size_bytes(state.folder))
-        yield Finding("embedded prior", "fine", f"intact, {state.file_count} files, {size}")
-        return
+        return Finding(name, "fine", f"intact, {state.file_count} files, {size}")
     problems = []
     if state.missing:
         problems.append(f"missing: {', '.join(state.missing)}")
     if state.changed:
         problems.append(f"not as shipped: {', '.join(state.changed)}")
-    yield Finding(
-        "embedded prior",
+    return Finding(
+        name,
         "broken",
         f"{'; '.join(problems)} in {state.folder}",
-        f"git checkout -- {_relative(state.folder)}, or reinstall sketchbridge; or give another model with --prior",
+        f"git checkout -- {_relative(state.folder)}, or reinstall sketchbridge; or {otherwise}",
     )
 
 

@@ -118,7 +118,7 @@ class EmbeddedPriorState:
 
 
 def check_embedded_prior(folder: Path = EMBEDDED_FOLDER) -> EmbeddedPriorState:
-    """Compares each file of the shipped prior with the SHA-256 that `manifest.json` lists for it."""
+    """Compares each file of the shipped prior, or of its ControlNet, with the SHA-256 in its `manifest.json`."""
     try:
         expected: dict[str, str] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
     except FileNotFoundError:

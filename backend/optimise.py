@@ -6,7 +6,7 @@ Cancelling is closing the generator, pausing is not asking for the next step, st
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +15,12 @@ from torch import Tensor
 
 from backend.appearance.painting import paint_surface
 from backend.appearance.texture_field import TextureField, TextureFieldConfig
-from backend.cameras import CameraBatch, Cameras, OrbitRange, sample_orbit_cameras
+from backend.cameras import Cameras, OrbitRange, sample_orbit_cameras
 from backend.config import OptimisationConfig
 from backend.diffusion.prior import DiffusionPrior
 from backend.diffusion.prompts import describe_view
 from backend.distillation import Distillation, Distilled
+from backend.drawn_views import DrawnView, LoopViews
 from backend.geometry.dmtet import DMTet, add_new_groups
 from backend.geometry.held_region import HeldRegion
 from backend.geometry.placed_mesh import PlacedMesh
@@ -37,6 +38,9 @@ from backend.surfaces import DMTetSurface, FixedSurface, InitialShape, Surface
 
 FurtherTerms = Callable[[TriangleMesh, TextureField, float], dict[str, Tensor]]
 """Weighted terms by name, from the surface, its texture and the share of the job that is done, in [0, 1)."""
+
+DrawnViews = Callable[[int, int], Sequence[DrawnView]]
+"""Views that take the place of random ones, from the number of a step and that of its views."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class MeshOptimisation:
         shape: Where a DMTet surface starts; or a mesh, which stays as it is and gets its texture alone.
         seed: Of every random number in the loop.
         further_terms: Minimised together with what the diffusion model wants.
+        drawn_views: Shown to the diffusion model with their drawings; it must be a `ControllablePrior` then.
         constraints: What surface and texture keep to. Colours of a held region are those that `paint` gives it.
     """
 
@@ -80,9 +85,10 @@ class MeshOptimisation:
         seed: int,
         further_terms: FurtherTerms | None = None,
         constraints: SurfaceConstraints | None = None,
+        drawn_views: DrawnViews | None = None,
     ) -> None:
         constraints = constraints or SurfaceConstraints()
-        self._further_terms = further_terms
+        self._further_terms, self._drawn_views = further_terms, drawn_views
         self.prompt, self.config, self.prior, self.rasteriser = prompt, config, prior, rasteriser
         self._first_prompt, self._first_config, self._steered = prompt, config, Steered()
         self._step = 0
@@ -199,12 +205,12 @@ class MeshOptimisation:
             mesh = self.surface.extract_mesh()
         clock.lap("surface")
 
-        cameras, views = self._render_random_views(mesh, progress)
+        seen, views = self._render_random_views(mesh, progress)
         clock.lap("render")
 
         # The graph is cut at the pictures, so that the prior's share of the time can be told from ours.
         pictures = views.images.detach().requires_grad_()
-        gradient_norm, distilled = self._distil(pictures, cameras, progress)
+        gradient_norm, distilled = self._distil(pictures, seen, progress)
         clock.lap("prior")
 
         losses = self._regularise(mesh, views)
@@ -255,50 +261,53 @@ class MeshOptimisation:
             add_new_groups(self._optimiser, self._parameter_groups())
         return notices
 
-    def _render_random_views(self, mesh: TriangleMesh, progress: float) -> tuple[CameraBatch, RenderedViews]:
+    def _render_random_views(self, mesh: TriangleMesh, progress: float) -> tuple[LoopViews, RenderedViews]:
         config = self.config.views
         device = self.prior.device
         orbit = OrbitRange(elevation_degrees=config.elevation_degrees)
-        cameras = sample_orbit_cameras(config.views, self._generator, orbit, device)
+        random = sample_orbit_cameras(config.views, self._generator, orbit, device)
+        drawn = self._drawn_views(self._step, config.views) if self._drawn_views is not None else ()
+        seen = LoopViews.of(random, drawn)
         chance = torch.rand((), generator=self._generator).item()
         mode: ShadingMode = "lit"
         if chance < config.textureless_share or progress < config.textureless_until:
             mode = "textureless"
         elif chance < config.textureless_share + config.albedo_share:
             mode = "albedo"
-        lighting = sample_lighting(cameras, self._generator, mode)
+        lighting = sample_lighting(seen.cameras, self._generator, mode)
         resolution = config.resolution_at(progress)
         background = sample_backgrounds(config.views, resolution, self._generator, config.background, device)
         views = render_views(
             self.rasteriser,
             mesh,
             FieldAppearance(self.texture),
-            cameras,
+            seen.cameras,
             resolution,
             lighting=lighting,
             background=background,
             supersample=config.supersample,
         )
-        return cameras, views
+        return seen, views
 
-    def _distil(self, pictures: Tensor, cameras: CameraBatch, progress: float) -> tuple[float, Distilled]:
+    def _distil(self, pictures: Tensor, seen: LoopViews, progress: float) -> tuple[float, Distilled]:
         """Leaves the gradient of the diffusion model in `pictures.grad`, and returns its mean norm."""
         latents = self.prior.encode_images(pictures)
         uses_opposite_views = self.config.distillation.perp_neg_weight != 0
         distilled = self._distillation.gradient_of(
             latents,
-            self._describe(cameras),
+            self._describe(seen),
             progress,
-            cameras.camera_to_world(),
-            opposite_views=self._describe(cameras, turned_degrees=180.0) if uses_opposite_views else None,
+            seen.camera_to_world(),
+            opposite_views=self._describe(seen, turned_degrees=180.0) if uses_opposite_views else None,
+            control=seen.control,
         )
         loss_with_gradient(latents, distilled.gradient).backward()
         return distilled.gradient.flatten(1).norm(dim=1).mean().item(), distilled
 
-    def _describe(self, cameras: CameraBatch, turned_degrees: float = 0.0) -> list[str]:
+    def _describe(self, seen: LoopViews, turned_degrees: float = 0.0) -> list[str]:
         """What a prompt says of each camera, or of one that stands so much further around."""
         wording = self.config.distillation.view_wording
-        angles = zip(cameras.azimuth_degrees.tolist(), cameras.elevation_degrees.tolist(), strict=True)
+        angles = zip(seen.azimuth_degrees, seen.elevation_degrees, strict=True)
         return [describe_view(azimuth + turned_degrees, elevation, wording) for azimuth, elevation in angles]
 
     def _regularise(self, mesh: TriangleMesh, views: RenderedViews) -> dict[str, Tensor]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from backend.cameras import FAR_METRES, NEAR_METRES
+from backend.cameras import FAR_METRES, NEAR_METRES, CameraBatch
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,30 @@ class PosedCameras:
     shifts: Float[Tensor, "views 2"]
     """By how much of its height the frame is moved to the right and upwards; what it shows moves the other way."""
 
+    @classmethod
+    def of_orbit(cls, cameras: CameraBatch) -> PosedCameras:
+        """The same cameras."""
+        focal_heights = torch.tan(torch.deg2rad(cameras.fov_degrees) / 2)
+        nothing = torch.zeros(len(cameras), 2, device=focal_heights.device, dtype=focal_heights.dtype)
+        return cls(cameras.view_matrices(), focal_heights, torch.zeros_like(focal_heights, dtype=torch.bool), nothing)
+
+    @classmethod
+    def joined(cls, parts: Sequence[PosedCameras]) -> PosedCameras:
+        """One after the other."""
+        return cls(
+            torch.cat([part.world_to_camera for part in parts]),
+            torch.cat([part.half_heights for part in parts]),
+            torch.cat([part.is_orthographic for part in parts]),
+            torch.cat([part.shifts for part in parts]),
+        )
+
     def __len__(self) -> int:
         return len(self.half_heights)
+
+    def __getitem__(self, which: slice) -> PosedCameras:
+        return PosedCameras(
+            self.world_to_camera[which], self.half_heights[which], self.is_orthographic[which], self.shifts[which]
+        )
 
     def positions(self) -> Float[Tensor, "views 3"]:
         """Where the cameras stand, in metres."""

@@ -9,12 +9,13 @@ from typing import Any
 
 from backend.config import LinearRamp, MeshSettings, OptimisationConfig, check_number, check_whole_number
 from backend.errors import BadInput
-from backend.sketches.sketch import doubled_name
+from backend.sketches.sketch import SketchKind, doubled_name
 from backend.sketches.view_argument import EXAMPLES, ViewArgument, parse_view
 from backend.steering import MESH_WEIGHT_UNIT
 
 MOST_SKETCHES = 16
 DEFAULT_STRENGTH = 0.5
+NO_CONTROLNET = "off"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,12 @@ class SketchConfig:
     """By how much of the picture's height the outline may be off. The prior uses all of it: IoU of a chair with thin
     legs 0.97 at 0, 0.92 at 0.002, 0.90 at 0.004."""
     line_tolerance: LinearRamp = field(default_factory=lambda: LinearRamp(0.01, 0.015))
+    control_kinds: tuple[SketchKind, ...] = ("scribble", "lines")
+    """Of the drawings that a ControlNet reads, where there is one."""
+    control_views: int = 2
+    """At most so many views of a step are shown to the model with their drawing."""
+    control_strength: float = 1.0
+    """By what the ControlNet's additions are multiplied."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,9 @@ class SketchToMeshSettings(MeshSettings):
     sketch_weight: float = 1.0
     """On everything that the drawings ask for."""
     faces: int | None = None
+    controlnet: str | None = None
+    """A ControlNet for line drawings: a folder or a hub id; `off` for none. None: the embedded prior's own, and none
+    for other models."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,10 +72,19 @@ class SketchToMeshSettings(MeshSettings):
         check_number("strength", self.strength, 0.0, 1.0)
         check_number("sketch weight", self.sketch_weight, 0.0, 100.0)
         check_whole_number("faces", self.faces, 100, 5_000_000)
+        if self.controlnet is not None and not (isinstance(self.controlnet, str) and self.controlnet):
+            raise BadInput(f"controlnet must be a folder, a hub id or off; got {self.controlnet!r}")
         if self.lock is not None and self.mesh is None:
             raise BadInput("lock says which parts of a mesh stay, and no mesh is given; give --mesh too")
         if self.strength is not None and self.mesh is None:
             raise BadInput("strength says how strongly a mesh is kept to, and no mesh is given; give --mesh too")
+
+    @property
+    def chosen_controlnet(self) -> str | None:
+        """What `use_control_network` is given; None for none."""
+        if self.controlnet is not None:
+            return None if self.controlnet == NO_CONTROLNET else self.controlnet
+        return "embedded" if self.prior == "embedded" else None
 
     def resolve_sketches(self) -> SketchConfig:
         """What the loop minimises for the drawings."""

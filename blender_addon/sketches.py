@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 KINDS = (
     ("outline", "Outline", "The closed silhouette: the object fills it", "META_PLANE", 0),
     ("lines", "Lines", "Silhouette and creases: the object has edges there", "GREASEPENCIL", 1),
-    ("scribble", "Scribble", "Roughly where things are. Needs a server with a ControlNet", "FORCE_TURBULENCE", 2),
+    ("scribble", "Scribble", "Roughly where things are; the mesh is free to differ", "FORCE_TURBULENCE", 2),
 )
 PROJECTIONS = (
     ("perspective", "Perspective", "Things further away look smaller"),

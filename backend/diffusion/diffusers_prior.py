@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from backend.diffusion import EMBEDDED_FOLDER
+from backend.diffusion.control_network import Control, ControlNetwork, load_control_network
 from backend.diffusion.prediction import PREDICTION_KINDS, noise_of
 from backend.diffusion.prior import Embeddings
+from backend.diffusion.quiet_libraries import quiet_libraries
 from backend.errors import BadInput, MissingModel
 from backend.noise_levels import Latents, NoiseLevels
 
@@ -68,13 +68,14 @@ class DiffusersPrior:
         self.prediction_kind = pipeline.scheduler.config.prediction_type
         if self.prediction_kind not in PREDICTION_KINDS:
             raise BadInput(f"{name} predicts {self.prediction_kind!r}; known kinds are {', '.join(PREDICTION_KINDS)}")
-        shrink = 2 ** (len(self._vae.config.block_out_channels) - 1)
+        self._pixels_per_latent = 2 ** (len(self._vae.config.block_out_channels) - 1)
         side = self.unet.config.sample_size
-        self.image_size = side * shrink
+        self.image_size = side * self._pixels_per_latent
         self.image_sizes = (*sorted(smaller_sizes), self.image_size)
         self.latent_shape = (self._vae.config.latent_channels, side, side)
         self.evaluations = 0
         self._embeddings: dict[str, Tensor] = {}
+        self._control_networks: dict[str, ControlNetwork] = {}
 
     def encode_images(self, images: Float[Tensor, "batch image_height image_width 3"]) -> Latents:
         pictures = images.permute(0, 3, 1, 2)
@@ -116,10 +117,46 @@ class DiffusersPrior:
         alpha, sigma = self.noise_levels.at(timesteps)
         return noise_of(self.run_unet(noisy, timesteps, embeddings), noisy, alpha, sigma, self.prediction_kind)
 
-    def run_unet(self, noisy: Latents, timesteps: Int[Tensor, "batch"], embeddings: Embeddings) -> Latents:
-        """What the network itself says, in its own kind of prediction; differentiable."""
+    def use_control_network(self, identifier: str) -> None:
+        """See `ControllablePrior`. One is kept at a time."""
+        if identifier not in self._control_networks:
+            network = load_control_network(identifier, self.unet, self.device, self._dtype, self._pixels_per_latent)
+            self._control_networks = {identifier: network}
+
+    @torch.no_grad()
+    def predict_controlled_noise(
+        self, noisy: Latents, timesteps: Int[Tensor, "batch"], embeddings: Embeddings, control: Control
+    ) -> Latents:
+        """See `ControllablePrior`. ValueError before `use_control_network`."""
+        if not self._control_networks:
+            raise ValueError("no ControlNet is in use")
+        self.evaluations += len(noisy)
+        (network,) = self._control_networks.values()
+        residuals = network.residuals(noisy, timesteps, embeddings, control)
+        alpha, sigma = self.noise_levels.at(timesteps)
+        output = self.run_unet(noisy, timesteps, embeddings, residuals)
+        return noise_of(output, noisy, alpha, sigma, self.prediction_kind)
+
+    def run_unet(
+        self,
+        noisy: Latents,
+        timesteps: Int[Tensor, "batch"],
+        embeddings: Embeddings,
+        residuals: tuple[list[Tensor], Tensor] | None = None,
+    ) -> Latents:
+        """What the network itself says, in its own kind of prediction; differentiable.
+
+        Args:
+            residuals: Of a ControlNet, see `ControlNetwork.residuals`.
+        """
+        down, middle = residuals if residuals is not None else (None, None)
         output = self.unet(
-            noisy.to(self._dtype), timesteps, encoder_hidden_states=embeddings.to(self._dtype), return_dict=False
+            noisy.to(self._dtype),
+            timesteps,
+            encoder_hidden_states=embeddings.to(self._dtype),
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=middle,
+            return_dict=False,
         )[0].float()
         # Models that also learn the variance put it behind the prediction.
         return output[:, : noisy.shape[1]]
@@ -162,7 +199,7 @@ def load_prior(identifier: str, device: torch.device, dtype: torch.dtype = torch
         BadInput: The pipeline is of a kind that score distillation cannot use here.
     """
     # diffusers imports half of transformers; --help and doctor must not wait for that.
-    with _quiet_libraries():
+    with quiet_libraries():
         from diffusers import DiffusionPipeline
 
         source = _pipeline_source(identifier)
@@ -220,18 +257,3 @@ def _why_not_loaded(identifier: str, source: str, error: Exception) -> str:
         else "Check the id and the network, log in if the model is gated, or give a local folder."
     )
     return f"the model {identifier} is not on this machine and cannot be downloaded: {reason} {hint}"
-
-
-class _quiet_libraries(warnings.catch_warnings):  # noqa: N801 (used like a function)
-    """Silences what diffusers and transformers tell everyone who loads a pipeline: missing extras, progress bars."""
-
-    def __enter__(self) -> None:
-        super().__enter__()
-        warnings.simplefilter("ignore")
-        import diffusers
-        import transformers
-
-        for library in (diffusers, transformers):
-            library.utils.logging.set_verbosity_error()
-            library.utils.logging.disable_progress_bar()
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)

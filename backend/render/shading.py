@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from backend.cameras import CameraBatch, Cameras
+from backend.cameras import Cameras
 
 GAMMA = 2.2
 
@@ -36,7 +36,7 @@ class Lighting:
 
 
 def sample_lighting(
-    cameras: CameraBatch,
+    cameras: Cameras,
     generator: torch.Generator,
     mode: ShadingMode = "lit",
     ambient: tuple[float, float] = (0.3, 0.55),
@@ -48,8 +48,8 @@ def sample_lighting(
     small diffusion model would take for a part of the object.
     """
     count = len(cameras)
-    device = cameras.azimuth_degrees.device
     camera_directions = torch.nn.functional.normalize(cameras.positions(), dim=-1)
+    device = camera_directions.device
     offset = spread * torch.randn(count, 3, generator=generator)
     share = ambient[0] + (ambient[1] - ambient[0]) * torch.rand(count, generator=generator)
     directions = torch.nn.functional.normalize(camera_directions + offset.to(device), dim=-1)

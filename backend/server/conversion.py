@@ -16,7 +16,7 @@ from backend.geometry.mesh_input import OTHER_AXES, Placement
 from backend.picture_config import TextToImageSettings
 from backend.pictures import FinishedPictures, encode_picture, read_png
 from backend.server.mesh_conversion import placed_mesh, placement_of, textured_mesh, untextured_mesh
-from backend.server.sketch_conversion import placed_sketch, placed_sketches, refuse_scribbles
+from backend.server.sketch_conversion import placed_sketch, placed_sketches
 from backend.server.worker_config import WorkerConfig
 from backend.sketch_config import SketchToMeshSettings
 from backend.sketches.overlay import fit_sentence
@@ -193,8 +193,6 @@ class JobRequest:
 
 def _refuse_what_is_not_there(message: SubmitJob) -> None:
     settings = message.settings
-    if message.task == "sketch":
-        refuse_scribbles(message.sketches)
     if settings.lora is not None:
         raise BadInput(f"this server cannot use the LoRA {settings.lora}, or any other; leave it out")
     if settings.environment is not None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from backend.server.configuration import EMBEDDED_PRIOR
 from backend.server.job_record import JobsConfig
 from backend.server.link import safe_sentence
-from backend.server.scribbles import scribble_sentence
 from backend.server.worker_pool import suits
 from protocol.geometry import InputMesh
 from protocol.messages import RefusalCode, Refused, SubmitJob, UpdateJob
@@ -51,7 +51,7 @@ def check_submit(message: SubmitJob, limits: Limits, config: JobsConfig, devices
     if settings.faces is not None:
         _require_at_most("settings.faces", settings.faces, limits.faces, "faces")
     _require_at_most("sketches", len(message.sketches), limits.sketches, "sketches")
-    _refuse_scribbles("sketches", message.sketches)
+    _refuse_scribbles(message.sketches, settings.prior)
 
 
 def check_update(message: UpdateJob, limits: Limits, config: JobsConfig) -> None:
@@ -65,7 +65,6 @@ def check_update(message: UpdateJob, limits: Limits, config: JobsConfig) -> None
     for name in ("add_sketches", "remove_sketches", "sketch_weights"):
         if getattr(message, name) and "sketch" not in config.tasks:
             raise Refusal("bad-message", _NO_SKETCHES, name, "left out")
-    _refuse_scribbles("add_sketches", message.add_sketches)
 
 
 _NO_SKETCHES = "Sketches are not served yet by this server: leave them out."
@@ -117,12 +116,17 @@ def _require_size(path: str, mesh: InputMesh | None, limits: Limits) -> None:
         _require_at_most(f"{path}.faces", len(mesh.faces), limits.faces, "faces")
 
 
-def _refuse_scribbles(path: str, sketches: Iterable[Sketch]) -> None:
+def _refuse_scribbles(sketches: Iterable[Sketch], prior: str) -> None:
+    """Before they cost a job. Those of an update are left out by the job, which knows its prior."""
+    if prior == EMBEDDED_PRIOR.name:
+        return
     for index, sketch in enumerate(sketches):
-        sentence = scribble_sentence(sketch)
-        if sentence is not None:
-            sentence = f"{sentence[0].upper()}{sentence[1:]}."
-            raise Refusal("bad-message", sentence, f"{path}[{index}].drawn", "lines or outline")
+        if sketch.drawn == "scribble":
+            sentence = (
+                f"The sketch {sketch.name} is a scribble, which steers through a ControlNet, and this server has none "
+                f"for the model {prior}; send it as lines, or as an outline if it is closed."
+            )
+            raise Refusal("bad-message", sentence, f"sketches[{index}].drawn", "lines or outline")
 
 
 def _require_at_most(path: str, count: int, most: int, what: str) -> None:

@@ -14,25 +14,13 @@ from jaxtyping import UInt8
 
 from backend.errors import BadInput, BadPicture
 from backend.geometry.mesh_input import BALL_RADIUS_METRES, Placement
-from backend.server.scribbles import scribble_sentence
 from backend.sketches.camera import SketchCamera
 from backend.sketches.ink import colours_of_png, ink_of_png
-from backend.sketches.sketch import Ink, Sketch, SketchKind, Strokes
+from backend.sketches.sketch import Ink, Sketch, Strokes
 from protocol import sketches as wire
 
 _ASPECT_ROUNDING = 0.02
 """By how much the aspect that is said of a picture may differ from that of its pixels."""
-
-
-def refuse_scribbles(sketches: Sequence[wire.Sketch]) -> None:
-    """
-    Raises:
-        BadInput: One of them is a scribble, which nothing here can be steered by.
-    """
-    for sketch in sketches:
-        sentence = scribble_sentence(sketch)
-        if sentence is not None:
-            raise BadInput(sentence)
 
 
 def placed_sketches(
@@ -51,16 +39,14 @@ def placed_sketch(sketch: wire.Sketch, placement: Placement, notice: Callable[[s
 
     Raises:
         BadPicture: Its picture is damaged, or nothing is drawn in it.
-        BadInput: It is a scribble, or its camera does not see the object.
+        BadInput: Its camera does not see the object.
     """
-    refuse_scribbles((sketch,))
     camera = placed_camera(sketch.camera, placement)
-    drawn: SketchKind = "outline" if sketch.drawn == "outline" else "lines"
     if sketch.picture is None:
-        placed = Sketch(sketch.name, camera, drawn, sketch.weight, sketch.aspect, strokes=_strokes(sketch))
+        placed = Sketch(sketch.name, camera, sketch.drawn, sketch.weight, sketch.aspect, strokes=_strokes(sketch))
     else:
         ink, colours = _read_picture(sketch, sketch.picture, notice)
-        placed = Sketch(sketch.name, camera, drawn, sketch.weight, ink=ink, ink_colours=colours)
+        placed = Sketch(sketch.name, camera, sketch.drawn, sketch.weight, ink=ink, ink_colours=colours)
     _require_sight(placed, placement)
     return placed
 

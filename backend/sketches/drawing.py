@@ -45,9 +45,15 @@ class Drawing:
         """Whether it was drawn from around the horizon, so that its height is the object's."""
         return abs(self.camera.angles_degrees[1]) < _LEVEL_DEGREES
 
+    def line_ink(self) -> Bool[np.ndarray, "height width"]:
+        """The ink; of a shape that was filled its border."""
+        if self.shape is None or (self.shape & self.ink).sum() <= 0.9 * self.shape.sum():
+            return self.ink
+        return self.ink & ~ndimage.binary_erosion(self.ink, iterations=max(1, INK_PIXELS // 200))
+
     def bounding_box(self) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
         """Lowest and highest x and y of the shape, or of the ink, from -1 to 1 across the picture, y upwards."""
-        return _bounding_box(self.ink if self.shape is None else self.shape)
+        return bounding_box(self.ink if self.shape is None else self.shape)
 
     def signed_distances(self) -> Float[np.ndarray, "height width"]:
         """To the border of the shape, negative inside, in shares of the picture's height."""
@@ -173,7 +179,7 @@ def tell_what_is_cut(drawing: Drawing, notice: Callable[[str], None]) -> None:
         )
 
 
-def _bounding_box(mask: Bool[np.ndarray, "height width"]) -> tuple[np.ndarray, np.ndarray]:
+def bounding_box(mask: Bool[np.ndarray, "height width"]) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest x and y, from -1 to 1 across the picture, y upwards."""
     rows, columns = np.nonzero(mask)
     size = len(mask)

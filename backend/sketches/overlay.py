@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 from scipy import ndimage
 
 from backend.geometry.triangle_mesh import TriangleMesh
@@ -18,7 +18,6 @@ from backend.render.renderer import Appearance, render_views
 from backend.render.shading import headlight
 from backend.sketches.camera import posed
 from backend.sketches.drawing import Drawing, coverage
-from backend.sketches.sketch import INK_PIXELS
 
 SCORED_PIXELS = 256
 LINE_TOLERANCE = 0.02
@@ -78,17 +77,9 @@ def overlays(
     views = render_views(rasteriser, mesh, appearance, cameras, resolution, lighting=headlight(cameras), supersample=2)
     pictures = []
     for drawing, image in zip(drawings, views.images.clamp(0, 1).cpu().numpy() * 255, strict=True):
-        share = _thin_lines(drawing, resolution)[..., None]
+        share = coverage(drawing.line_ink(), resolution)[..., None] * 0.85
         pictures.append((image * (1 - share) + _INK_COLOUR * share).round().astype(np.uint8))
     return pictures
-
-
-def _thin_lines(drawing: Drawing, resolution: int) -> Float[np.ndarray, "size size"]:
-    """The ink; of a filled shape its border."""
-    ink = drawing.ink
-    if drawing.shape is not None and (drawing.shape & ink).sum() > 0.9 * drawing.shape.sum():
-        ink = ink & ~ndimage.binary_erosion(ink, iterations=max(1, INK_PIXELS // 200))
-    return coverage(ink, resolution) * 0.85
 
 
 def _iou(one: np.ndarray, other: np.ndarray) -> float:

@@ -39,6 +39,7 @@ class SketchTerms:
 
     Args:
         drawings: With their cameras fitted; those with a shape are held to it, those of lines to the lines as well.
+            Scribbles are too rough for that: see `sketches.control`.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class SketchTerms:
         self._config, self._rasteriser, self._device = config, rasteriser, device
         size = config.resolution
         self._outlines = self._group(
-            [drawing for drawing in drawings if drawing.shape is not None],
+            [drawing for drawing in drawings if drawing.shape is not None and drawing.sketch.drawn != "scribble"],
             lambda drawing: (
                 coverage(_shape(drawing), size)[..., None],
                 resampled(drawing.signed_distances(), size)[..., None],

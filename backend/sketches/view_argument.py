@@ -1,6 +1,6 @@
 """What follows `--view`: from where a drawing was made, and its file.
 
-front=mug.png    left=mug.svg    az=30,el=20,fov=40@x.png    front,lines,weight=0.5@creases.png
+front=mug.png    left=mug.svg    az=30,el=20,fov=40@x.png    front,lines,weight=0.5@creases.png    back,scribble@x.png
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from backend.sketches.ink import read_ink
 from backend.sketches.sketch import Sketch, SketchKind
 from backend.sketches.svg import read_svg
 
-_KINDS = ("outline", "lines")
+_KINDS: tuple[SketchKind, ...] = ("outline", "lines", "scribble")
 _NUMBERS = ("az", "el", "fov", "dist", "height", "weight")
 _FLAGS = ("perspective", "orthographic", "colours", *_KINDS)
 EXAMPLES = "front=mug.png, left=mug.svg or az=30,el=20,fov=40@mug.png"
@@ -84,7 +84,10 @@ def parse_view(text: str) -> ViewArgument:
         raise BadInput(f"the view {text!r} names a side and angles; give one of both")
     if "dist" in numbers and "height" in numbers:
         raise BadInput(f"the view {text!r} has dist, of perspective views, and height, of orthographic ones; give one")
-    kind: SketchKind = "lines" if "lines" in flags else "outline"
+    kinds = [each for each in _KINDS if each in flags]
+    if len(kinds) > 1:
+        raise BadInput(f"the view {text!r} is {' and '.join(kinds)}; a drawing is one of {', '.join(_KINDS)}")
+    kind = kinds[0] if kinds else "outline"
     is_flat = "height" in numbers or (view is not None and not {"fov", "dist"} & numbers.keys())
     is_flat = "orthographic" in flags or (is_flat and "perspective" not in flags)
     azimuth, elevation = VIEW_ANGLES[view] if view is not None else (numbers["az"], numbers["el"])
@@ -102,7 +105,7 @@ def parse_view(text: str) -> ViewArgument:
     if not 0 <= weight <= 100:
         raise BadInput(f"the weight in the view {text!r} must be from 0 to 100; got {weight:g}")
     name = view or f"az={numbers['az']:g},el={numbers['el']:g}"
-    name = name if kind == "outline" else f"{name},lines"
+    name = name if kind == "outline" else f"{name},{kind}"
     return ViewArgument(name, viewpoint, camera, kind, weight, path, "colours" in flags)
 
 
@@ -154,10 +157,6 @@ def _read_side(side: str, text: str) -> tuple[ViewName | None, dict[str, float],
             view = cast(ViewName, word)
         elif not equals and word in _FLAGS:
             flags.add(word)
-        elif not equals and word == "scribble":
-            raise BadInput(
-                f"a scribble steers through a ControlNet, which the view {text!r} has none for; draw an outline"
-            )
         else:
             known = f"a side ({_views()}), {', '.join(_FLAGS)}, or a number for {', '.join(_NUMBERS)}"
             raise BadInput(f"{part.strip()!r} in the view {text!r} is not known; it must be {known}")

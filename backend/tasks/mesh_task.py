@@ -14,7 +14,7 @@ from backend.config import MeshSettings, OptimisationConfig
 from backend.geometry.placed_mesh import PlacedMesh
 from backend.geometry.surface_constraints import SurfaceConstraints
 from backend.geometry.triangle_mesh import TriangleMesh
-from backend.optimise import FurtherTerms, MeshOptimisation, Step
+from backend.optimise import DrawnViews, FurtherTerms, MeshOptimisation, Step
 from backend.steering import Steering
 from backend.surfaces import InitialShape
 from backend.tasks.setting_up import SetUp, preview_of, tell_about_view_prompts
@@ -28,6 +28,7 @@ class MeshTask:
         shape: See `MeshOptimisation`.
         given: The mesh that the shape is of, if there is one: it may have colours to begin with.
         further_terms: See `MeshOptimisation`.
+        drawn_views: See `MeshOptimisation`.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class MeshTask:
         shape: InitialShape | TriangleMesh,
         given: PlacedMesh | None = None,
         further_terms: FurtherTerms | None = None,
+        drawn_views: DrawnViews | None = None,
     ) -> None:
         self.device, self.rasteriser, self.prior = ready.device, ready.rasteriser, ready.prior
         self._given = given
@@ -49,6 +51,7 @@ class MeshTask:
             settings.seed,
             further_terms,
             SurfaceConstraints.of(settings.symmetry, given),
+            drawn_views,
         )
         if given is not None and given.colours is not None:
             self._optimisation.paint(given)

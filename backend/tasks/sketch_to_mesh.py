@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable
 from typing import Any
@@ -13,13 +14,18 @@ from torch import Tensor
 from backend.appearance.bake import FinishedMesh
 from backend.appearance.texture_field import TextureField
 from backend.config import OptimisationConfig
+from backend.diffusion.control_network import ControllablePrior
+from backend.diffusion.prior import DiffusionPrior
+from backend.drawn_views import DrawnView
+from backend.errors import BadInput
 from backend.geometry.placed_mesh import PlacedMesh, load_initial_mesh
 from backend.geometry.triangle_mesh import TriangleMesh
 from backend.render.portable_rasteriser import PortableRasteriser
 from backend.render.renderer import FieldAppearance
 from backend.saved_tensors import under
-from backend.sketch_config import SketchConfig, SketchToMeshSettings
+from backend.sketch_config import NO_CONTROLNET, SketchConfig, SketchToMeshSettings
 from backend.sketches.changes import changed_drawings
+from backend.sketches.control import DrawnViewsOf
 from backend.sketches.drawing import Drawing, ready_drawings
 from backend.sketches.first_shape import first_shape, tell_contradictions
 from backend.sketches.overlay import SketchScore, overlays, sketch_scores
@@ -30,7 +36,7 @@ from backend.sketches.view_argument import parse_view, read_sketch
 from backend.steering import Steering
 from backend.tasks.mesh_task import MeshTask
 from backend.tasks.setting_up import PriorLoader, set_up
-from backend.tasks.text_to_mesh import finish_surface
+from backend.tasks.text_to_mesh import ball, finish_surface
 
 
 class SketchToMesh(MeshTask):
@@ -65,17 +71,45 @@ class SketchToMesh(MeshTask):
         """Those that hold now, after all steering."""
         if given is None:
             given = self._first_mesh()
-        ready = set_up(settings, config or settings.resolve(), notice, loader)
+        config = config or settings.resolve()
+        ready = set_up(settings, config, notice, loader)
+        self._has_control = self._use_control_network(ready.prior)
+        for sketch in sketches:
+            if (trouble := self._trouble_of_scribble(sketch)) is not None:
+                raise BadInput(trouble)
         tell_contradictions(PortableRasteriser(), self.drawings, notice)
         self._sketch_config = sketch_config or settings.resolve_sketches()
         self._terms = SketchTerms(self.drawings, self._sketch_config, ready.rasteriser, ready.device)
-        super().__init__(settings, ready, given.signed_distances, given, self._further_terms)
+        self._views_with_drawings = DrawnViewsOf(self.drawings, self._sketch_config)
+        shape = ball(config.surface.start_radius_metres) if given is None else given.signed_distances
+        drawn_views = self._drawn_views if self._has_control else None
+        super().__init__(settings, ready, shape, given, self._further_terms, drawn_views)
 
-    def _first_mesh(self) -> PlacedMesh:
+    def _first_mesh(self) -> PlacedMesh | None:
+        """None for a ball: nothing is known of the shape but loose scribbles."""
         settings = self.settings
-        if settings.mesh is None:
-            return first_shape(self.drawings)
-        return load_initial_mesh(settings.mesh, settings.lock)
+        if settings.mesh is not None:
+            return load_initial_mesh(settings.mesh, settings.lock)
+        if all(each.shape is None and each.sketch.drawn == "scribble" for each in self.drawings):
+            return None
+        return first_shape(self.drawings)
+
+    def _use_control_network(self, prior: DiffusionPrior) -> bool:
+        """Whether there is one now."""
+        identifier = self.settings.chosen_controlnet
+        if identifier is None or not isinstance(prior, ControllablePrior):
+            return False
+        prior.use_control_network(identifier)
+        return True
+
+    def _trouble_of_scribble(self, sketch: Sketch) -> str | None:
+        if sketch.drawn != "scribble" or self._has_control:
+            return None
+        reason = "which is off" if self.settings.controlnet == NO_CONTROLNET else "and this job has none"
+        return (
+            f"the sketch {sketch.name} is a scribble, which steers through a ControlNet, {reason}; make it lines, or "
+            "an outline if it is closed"
+        )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """See `MeshOptimisation.state`. The drawings that the job began with are not saved: a fingerprint tells if they
@@ -97,6 +131,13 @@ class SketchToMesh(MeshTask):
     def steer(self, change: Steering) -> list[str]:
         """As `MeshTask.steer`; drawings that cannot be used are left out and told."""
         notices = super().steer(change)  # raises before anything has changed
+        usable = []
+        for sketch in change.add_sketches:
+            if (trouble := self._trouble_of_scribble(sketch)) is None:
+                usable.append(sketch)
+            else:
+                notices.append(f"a sketch was left out: {trouble}")
+        change = dataclasses.replace(change, add_sketches=tuple(usable))
         if change.changes_sketches:
             before = {drawing.name: drawing for drawing in self.drawings}
             self._draw(
@@ -136,10 +177,14 @@ class SketchToMesh(MeshTask):
     def _draw(self, drawings: tuple[Drawing, ...]) -> None:
         """Goes on with these drawings."""
         self.drawings = drawings
+        self._views_with_drawings = DrawnViewsOf(drawings, self._sketch_config)
         self._terms = SketchTerms(drawings, self._sketch_config, self.rasteriser, self.device)
 
     def _further_terms(self, mesh: TriangleMesh, texture: TextureField, progress: float) -> dict[str, Tensor]:
         return self._terms(mesh, texture, progress)  # those that hold now
+
+    def _drawn_views(self, step: int, view_count: int) -> list[DrawnView]:
+        return self._views_with_drawings(step, view_count)  # of those that hold now
 
     def _fingerprint(self) -> str:
         digest = hashlib.sha256()

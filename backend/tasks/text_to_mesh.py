@@ -41,7 +41,7 @@ class TextToMesh(MeshTask):
         # First, as it is what may be wrong with the least to wait for.
         given = given if given is not None else _mesh_of_file(settings)
         ready = set_up(settings, config, notice, loader)
-        shape = _ball(config.surface.start_radius_metres) if given is None else given.signed_distances
+        shape = ball(config.surface.start_radius_metres) if given is None else given.signed_distances
         super().__init__(settings, ready, shape, given)
 
     def finish(self, progress: Callable[[str], None] = lambda sentence: None) -> FinishedMesh:
@@ -93,5 +93,5 @@ def _mesh_of_file(settings: TextToMeshSettings) -> PlacedMesh | None:
     return load_initial_mesh(settings.init_mesh)
 
 
-def _ball(radius_metres: float) -> InitialShape:
+def ball(radius_metres: float) -> InitialShape:
     return lambda grid: sphere(grid.positions().view(-1, 3), radius_metres).view(grid.side, grid.side, grid.side)

@@ -6,6 +6,7 @@ from colour_prior import ColourPrior
 from random_prior import KINDS, RandomPrior
 
 from backend.config import DistillationConfig, LinearRamp
+from backend.diffusion.control_network import Control
 from backend.distillation import Distillation, Reference
 from backend.errors import BadInput
 
@@ -186,3 +187,51 @@ def test_a_variational_method_goes_on_from_its_state_as_if_unbroken(prior):
     generator.set_state(random)
 
     assert torch.equal(distil_on(resumed, generator, 2)[0], unbroken)
+
+
+class DrawnPrior(RandomPrior):
+    """Adds to a prediction what its drawing weighs, and remembers the strengths."""
+
+    def use_control_network(self, identifier):
+        pass
+
+    def predict_controlled_noise(self, noisy, timesteps, embeddings, control):
+        self.strengths = control.strengths
+        weights = control.ink.mean(dim=(1, 2)) * torch.tensor(control.strengths)
+        return self.predict_noise(noisy, timesteps, embeddings) + weights[:, None, None, None]
+
+
+DRAWN = Control(torch.ones(2, 8, 8), (0.0, 0.5))
+
+
+@pytest.mark.parametrize("branches", ["target", "both"])
+def test_a_drawing_counts_for_the_target_or_for_both(branches):
+    prior = DrawnPrior()
+    changes = config(method="bridge", bridge_scale=2.0, control_branches=branches)
+    distillation = Distillation("a mug", changes, prior, torch.Generator().manual_seed(0))
+    plain = Distillation("a mug", changes, prior, torch.Generator().manual_seed(0))
+
+    found = distillation.gradient_of(latents_of(2), VIEWS[:2], 0.9, control=DRAWN).gradient
+    without = plain.gradient_of(latents_of(2), VIEWS[:2], 0.9).gradient
+
+    # Of a difference of two predictions nothing is left where both had the same added.
+    assert prior.strengths == ((0.0, 0.0) if branches == "target" else (0.0, 0.5)) + (0.0, 0.5)
+    difference = found - without
+    assert difference[0].abs().max() == 0
+    assert (difference[1].abs().min() > 1e-4) == (branches == "target")
+
+
+@pytest.mark.parametrize("method", ["sds", "nfsd", "csd", "vsd", "bridge", "full-bridge", "vsd-full-bridge"])
+@pytest.mark.parametrize("progress", [0.1, 0.9])
+def test_every_method_is_steered_by_drawings(method, progress):
+    # Each with a model of its own, as variational methods put adapters on its network.
+    plain, drawn = (
+        Distillation("a mug", config(method=method), DrawnPrior(), torch.Generator().manual_seed(0)) for _ in range(2)
+    )
+    cameras = torch.eye(4).flatten().repeat(2, 1)
+
+    without = plain.gradient_of(latents_of(2), VIEWS[:2], progress, cameras).gradient
+    found = drawn.gradient_of(latents_of(2), VIEWS[:2], progress, cameras, control=DRAWN).gradient
+
+    torch.testing.assert_close(found[0], without[0], rtol=1e-3, atol=1e-3)
+    assert (found[1] - without[1]).abs().max() > 1e-3

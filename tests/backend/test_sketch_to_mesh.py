@@ -114,6 +114,95 @@ def test_a_job_does_not_go_on_with_another_drawing(drawing):
         job_for(drawing).load_state(*state)
 
 
+class DrawnPrior(ColourPrior):
+    """Reads drawings: where there is a line it sees the opposite colour."""
+
+    def __init__(self, colours):
+        super().__init__(colours)
+        self.networks, self.controls = [], []
+
+    def use_control_network(self, identifier):
+        self.networks.append(identifier)
+
+    def predict_controlled_noise(self, noisy, timesteps, embeddings, control):
+        self.controls.append(control)
+        return self.predict_noise(noisy, timesteps, embeddings)
+
+
+@pytest.fixture
+def reader(monkeypatch):
+    prior = DrawnPrior({"red": (0.9, 0.1, 0.1)})
+    monkeypatch.setattr(setting_up, "load_prior", lambda *_: prior)
+    return prior
+
+
+def scribbled_job(path, side="left,scribble", **changes):
+    settings = SketchToMeshSettings("a red egg", views=(f"{side}@{path}",), steps=2, texture_size=64, **changes)
+    config = settings.resolve()
+    surface = dataclasses.replace(config.surface, resolutions=((0.0, 16),))
+    return SketchToMesh(settings, config=dataclasses.replace(config, surface=surface))
+
+
+def test_a_scribble_is_shown_to_the_prior_and_holds_the_surface_to_nothing(drawing, reader):
+    job = scribbled_job(drawing)
+
+    steps = list(job.steps())
+
+    assert reader.networks == ["embedded"]
+    assert not any("sketched" in name for name in steps[0].losses)
+    # Of eight views the last one is the drawing's, under the target prompt alone; prompts of its camera say so.
+    assert [control.strengths for control in reader.controls] == [(0.0,) * 15 + (1.0,)] * 2
+    assert "left" in reader.asked_prompts[-1][-1]
+    assert reader.controls[0].ink[-1].sum() > 20
+    assert reader.controls[0].ink[8:-1].sum() == 0
+    assert job.scores()[0].silhouette_iou > 0.8  # where it began
+
+
+@pytest.mark.parametrize(("side", "is_shown"), [("left", False), ("left,lines", True)])
+def test_lines_are_shown_to_the_prior_and_outlines_are_not(drawing, reader, side, is_shown):
+    steps = list(scribbled_job(drawing, side).steps())
+
+    assert bool(reader.controls) == is_shown
+    assert "sketched outlines" in steps[0].losses
+
+
+def test_a_scribble_that_encloses_nothing_begins_as_a_ball(tmp_path, reader):
+    picture = Image.new("L", (256, 256), 255)
+    ImageDraw.Draw(picture).line((60, 60, 128, 200, 200, 60), fill=0, width=4)
+    picture.save(tmp_path / "open.png")
+
+    job = scribbled_job(tmp_path / "open.png", "front,scribble")
+    list(job.steps())
+
+    assert job.mesh is None
+    assert job.scores()[0].silhouette_iou is None
+    extent = np.ptp(job.current_mesh().positions.numpy(), axis=0)
+    assert extent == pytest.approx(np.full(3, 1.2), abs=0.3)
+
+
+def test_a_scribble_without_a_controlnet_is_refused(drawing, reader):
+    with pytest.raises(BadInput, match=r"left,scribble is a scribble, .* through a ControlNet, which is off; make"):
+        scribbled_job(drawing, controlnet="off")
+    with pytest.raises(BadInput, match="through a ControlNet, and this job has none"):
+        scribbled_job(drawing, prior="another")
+    scribbled_job(drawing, prior="another", controlnet="a/network")
+
+    assert reader.networks == ["a/network"]
+
+
+def test_a_scribble_that_comes_later_is_taken_or_left_out(drawing, reader):
+    scribble = Sketch("idea", SketchCamera.preset("back"), "scribble", ink=np.asarray(Image.open(drawing)) < 128)
+
+    for changes, is_taken in (({}, True), ({"controlnet": "off"}, False)):
+        job = scribbled_job(drawing, "left", **changes)
+        notices = job.steer(Steering(add_sketches=(scribble,)))
+        list(job.steps())
+
+        assert [each.name for each in job.drawings] == ["left", "idea"][: 2 if is_taken else 1]
+        assert any("the sketch idea is a scribble" in notice for notice in notices) != is_taken
+    assert [control.strengths[-1] for control in reader.controls] == [1.0, 1.0]
+
+
 def test_overlays_show_the_lines_over_the_mesh(drawing):
     (picture,) = job_for(drawing).overlays(resolution=64)
 

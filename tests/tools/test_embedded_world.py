@@ -456,6 +456,21 @@ def test_pictures_carry_what_they_show():
 # --- Files -----------------------------------------------------------------------------------------------------------
 
 
+def test_pictures_are_the_same_with_their_drawings():
+    plain, drawn = render_pictures(6, seed=2, size=64), render_pictures(6, seed=2, size=64, with_drawings=True)
+    again = render_pictures(2, seed=2, size=64, first=3, with_drawings=True)
+
+    np.testing.assert_array_equal(plain.images, drawn.images)
+    assert plain.drawings.shape == (6, 0, 0)
+    assert drawn.drawings.shape == (6, 64, 64)
+    np.testing.assert_array_equal(again.drawings, drawn.drawings[3:5])
+    for drawing, coverage in zip(drawn.drawings, drawn.coverage, strict=True):
+        inked = np.argwhere(drawing > 127)
+        assert 20 < len(inked) < 64 * 64 / 4
+        covered = np.argwhere(coverage > 127) * 8
+        assert np.abs(inked.mean(axis=0) - (covered.mean(axis=0) + 3.5)).max() < 10
+
+
 def test_a_dataset_survives_an_interruption(tmp_path):
     path = tmp_path / "world.npz"
     shards = write_dataset(path, 10, seed=1, size=16, shard_size=4)

@@ -32,6 +32,11 @@ class PictureShards:
             if all("coverage" in shard for shard in shards)
             else None
         )  # [pictures, H / 8, W / 8] uint8
+        self.drawings = (
+            torch.from_numpy(np.concatenate([shard["drawings"] for shard in shards]))
+            if all("drawings" in shard and shard["drawings"].size for shard in shards)
+            else None
+        )  # [pictures, H, W] uint8, ink
         self.captions = [caption for shard in shards for caption in json.loads(str(shard["captions"]))]
         self.shape_ids = torch.from_numpy(np.concatenate([shard["shape_ids"] for shard in shards])).long()
         self.colour_ids = torch.from_numpy(np.concatenate([shard["colour_ids"] for shard in shards])).long()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from PIL import Image, ImageDraw
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -13,6 +13,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from backend.diffusion.prompts import with_article
 from backend.evaluation.classifier import WorldClassifier
 from tools.embedded_training.architecture import PIXELS_PER_LATENT, make_scheduler
+from tools.embedded_training.control import controlled_prediction, drawn_conditions
 from tools.embedded_training.stage import mixed_precision
 
 
@@ -35,11 +36,13 @@ def draw(
     steps: int = 25,
     seed: int = 0,
     size: int | None = None,
+    control: tuple[ControlNetModel, Tensor] | None = None,
 ) -> Tensor:
     """DDIM samples (Song et al. 2020) with classifier-free guidance: [prompts, 3, height, width] in [0, 1].
 
     Args:
         size: Height and width in pixels, if not the prior's own.
+        control: A ControlNet and the ink of a drawing per prompt [prompts, height, width], uint8.
     """
     device = networks.denoiser.device
     scheduler = make_scheduler()
@@ -53,7 +56,14 @@ def draw(
     with mixed_precision(device):
         embeddings = networks.text_encoder(ids).last_hidden_state
         for timestep in scheduler.timesteps:
-            both = networks.denoiser(latents.repeat(2, 1, 1, 1), timestep, embeddings).sample.float()
+            noisy = latents.repeat(2, 1, 1, 1)
+            if control is None:
+                both = networks.denoiser(noisy, timestep, embeddings).sample.float()
+            else:
+                conditions = drawn_conditions(control[1].to(device), side * PIXELS_PER_LATENT).repeat(2, 1, 1, 1)
+                both = controlled_prediction(
+                    networks.denoiser, control[0], noisy, timestep, embeddings, conditions
+                ).float()
             unconditional, conditional = both.chunk(2)
             guided = unconditional + guidance_scale * (conditional - unconditional)
             latents = scheduler.step(guided, timestep, latents).prev_sample

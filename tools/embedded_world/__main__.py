@@ -29,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
                         f"what a worker does at a time (default {SHARD_SIZE})")  # fmt: skip
     parser.add_argument("--variants", type=int, nargs=2, default=(0, 24), metavar=("FROM", "BEFORE"),
                         help="instances of every class (default 0 24); a disjoint range gives others")  # fmt: skip
+    parser.add_argument("--drawings", action="store_true", help="with each picture of a data set a drawing of its "
+                        "lines, as a hand would draw them; a contact sheet shows these instead")  # fmt: skip
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument("-o", "--sheet", type=Path, help="write a contact sheet with captions to this PNG")
     target.add_argument(
@@ -41,8 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
     variants = (options.variants[0], options.variants[1])
     try:
         if options.sheet is not None:
-            pictures = render_pictures(options.count, options.seed, options.size, variants=variants)
-            draw_contact_sheet(pictures.images, pictures.captions).save(options.sheet)
+            pictures = render_pictures(
+                options.count, options.seed, options.size, variants=variants, with_drawings=options.drawings
+            )
+            shown = 255 - pictures.drawings[..., None].repeat(3, axis=-1) if options.drawings else pictures.images
+            draw_contact_sheet(shown, pictures.captions).save(options.sheet)
             print(f"{len(pictures)} pictures in {options.sheet}")
             return 0
         columns = (
@@ -57,6 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
             shards = write_dataset(
                 options.dataset, options.count, options.seed, size=options.size, workers=options.workers,
                 shard_size=options.shard_size, variants=variants,
+                with_drawings=options.drawings,
                 on_progress=lambda pictures: progress.advance(bar, pictures),
             )  # fmt: skip
         print(f"{options.count} pictures in {len(shards)} files beside {options.dataset}")

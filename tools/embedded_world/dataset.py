@@ -20,7 +20,7 @@ from backend.errors import BadInput
 from tools.embedded_world.pictures import Pictures, render_pictures
 
 SHARD_SIZE = 5000
-FORMAT = 2
+FORMAT = 3
 
 
 def write_dataset(
@@ -32,11 +32,13 @@ def write_dataset(
     workers: int = 1,
     shard_size: int = SHARD_SIZE,
     variants: tuple[int, int] = (0, 24),
+    with_drawings: bool = False,
     on_progress: Callable[[int], None] = lambda pictures: None,
 ) -> list[Path]:
     """Renders `count` pictures into shards; shards that are there already are kept.
 
     Args:
+        with_drawings: Whether each picture comes with a drawing of its lines.
         on_progress: Called with the number of pictures that have been added.
 
     Raises:
@@ -47,7 +49,7 @@ def write_dataset(
     path.parent.mkdir(parents=True, exist_ok=True)
     record = {
         "format": FORMAT, "count": count, "seed": seed, "size": size, "shard_size": shard_size,
-        "variants": list(variants),
+        "variants": list(variants), "with_drawings": with_drawings,
     }  # fmt: skip
     index = path.with_suffix(".json")
     if index.exists() and (found := json.loads(index.read_text())) != record:
@@ -64,7 +66,7 @@ def write_dataset(
         if shard.exists():
             on_progress(length)
         else:
-            missing.append((shard, length, seed, size, first, variants))
+            missing.append((shard, length, seed, size, first, variants, with_drawings))
     if workers <= 1:
         for task in missing:
             _write_shard(*task, on_progress=on_progress)
@@ -111,13 +113,14 @@ def _write_shard(
     size: int,
     first: int,
     variants: tuple[int, int],
+    with_drawings: bool,
     on_progress: Callable[[int], None] = lambda pictures: None,
 ) -> int:
     torch.set_num_threads(1)  # the tensors are small: more threads only wait for each other
     parts = []
     for start in range(first, first + count, 100):
         length = min(100, first + count - start)
-        parts.append(render_pictures(length, seed, size, first=start, variants=variants))
+        parts.append(render_pictures(length, seed, size, first=start, variants=variants, with_drawings=with_drawings))
         on_progress(length)
     pictures = join_pictures(parts)
     arrays = {name: getattr(pictures, name) for name in Pictures.__dataclass_fields__ if name != "captions"}

@@ -1,13 +1,23 @@
-"""Outlines as a hand would draw them: wobbly, in several strokes, with gaps and lines that run on too far."""
+"""Outlines and lines as a hand would draw them: wobbly, in several strokes, with gaps and lines that run on too far."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image, ImageDraw
+from scipy import ndimage
 
 from backend.sketches.sketch import Strokes
+
+_DEPTH_STEP_METRES = 0.08
+_CREASE_CHORD = 2 * np.sin(np.radians(35.0) / 2)
+"""Between the unit normals of neighbouring pixels that make a crease."""
+_PRECISE_SHARE, _OUTLINE_ONLY_SHARE, _SECOND_STROKES_SHARE = 0.15, 0.15, 0.2
+"""Of all drawings: with a ruler's precision, without inner lines, with outlines gone over twice."""
+_LEFT_OUT_SHARE = 0.2
+"""Of the inner lines."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,93 @@ class Hand:
     overshoot: float = 0.02
     """How far a stroke may run on straight where it should have ended."""
     line_width: float = 0.008
+
+
+def some_hand(rng: np.random.Generator) -> Hand:
+    """One of many: from precise to hasty, with a fine pen or a broad one."""
+    line_width = float(np.exp(rng.uniform(np.log(0.008), np.log(0.025))))
+    if rng.random() < _PRECISE_SHARE:
+        return Hand(wobble=0.0, gap=(-0.02, 0.0), overshoot=0.0, line_width=line_width)
+    wobble = float(np.exp(rng.uniform(np.log(0.002), np.log(0.012))))
+    longest_gap, overshoot = float(rng.uniform(0, 0.06)), float(rng.uniform(0, 0.05))
+    return Hand(wobble=wobble, gap=(-0.02, longest_gap), overshoot=overshoot, line_width=line_width)
+
+
+def draw_by_hand(
+    mask: Float[np.ndarray, "size size"],
+    depths: Float[np.ndarray, "size size"],
+    normals: Float[np.ndarray, "size size 3"],
+    rng: np.random.Generator,
+) -> UInt8[np.ndarray, "size size"]:
+    """How much of each pixel is ink, 0 to 255, in a drawing of what was rendered: its outline, and inside of it steps
+    in depth and creases, some of which are left out.
+
+    Args:
+        mask: Coverage in [0, 1].
+        depths: Metres; of no meaning where nothing is.
+        normals: Unit normals; of no meaning where nothing is.
+    """
+    size = len(mask)
+    hand = some_hand(rng)
+    canvas = Image.new("L", (2 * size, 2 * size))  # twice the pixels, so that thin lines keep their width
+    shape = mask > 0.5
+    times = 2 if rng.random() < _SECOND_STROKES_SHARE else 1
+    if shape.any():
+        draw = ImageDraw.Draw(canvas)
+        for _ in range(times):
+            for stroke, _ in draw_outline(shape, rng, hand).each():
+                path = [(2 * size * float(x), 2 * size * (1 - float(y))) for x, y in stroke]
+                draw.line(path, fill=255, width=max(1, round(2 * size * hand.line_width)), joint="curve")
+    ink = np.asarray(canvas, dtype=np.float32)
+    if rng.random() >= _OUTLINE_ONLY_SHARE:
+        inner = _inner_lines(mask, depths, normals)
+        if inner.any():
+            ink = np.maximum(ink, _drawn_over(inner, rng, hand))
+    blocks = ink.reshape(size, 2, size, 2).mean(axis=(1, 3))
+    return np.rint(np.clip(blocks, 0, 255)).astype(np.uint8)
+
+
+def _inner_lines(
+    mask: Float[np.ndarray, "size size"],
+    depths: Float[np.ndarray, "size size"],
+    normals: Float[np.ndarray, "size size 3"],
+) -> Bool[np.ndarray, "size size"]:
+    """Pixels at a step in depth or a crease, away from the silhouette."""
+    inside = ndimage.binary_erosion(mask > 0.99, iterations=2)
+    lines = np.zeros_like(inside)
+    for axis in (0, 1):
+        here, there = [slice(None)] * 2, [slice(None)] * 2
+        here[axis], there[axis] = slice(None, -1), slice(1, None)
+        one, other = tuple(here), tuple(there)
+        stepped = np.abs(depths[one] - depths[other]) > _DEPTH_STEP_METRES
+        creased = np.linalg.norm(normals[one] - normals[other], axis=-1) > _CREASE_CHORD
+        lines[one] |= (stepped | creased) & inside[one] & inside[other]
+    return lines
+
+
+def _drawn_over(
+    lines: Bool[np.ndarray, "size size"], rng: np.random.Generator, hand: Hand
+) -> Float[np.ndarray, "twice_size twice_size"]:
+    """The lines traced by a hand, at twice the resolution, 0 to 255: some left out, some with gaps, all bent."""
+    pieces, count = ndimage.label(lines, np.ones((3, 3)))
+    is_kept = np.concatenate([[False], rng.random(count) >= _LEFT_OUT_SHARE])
+    kept = is_kept[pieces]
+    size = len(lines)
+    rows, columns = np.nonzero(kept)
+    if not len(rows):
+        return np.zeros((2 * size, 2 * size), np.float32)
+    high, wide = np.ogrid[:size, :size]
+    for _ in range(rng.poisson(2.0 if hand.gap[1] > 0 else 0.0)):
+        at = int(rng.integers(len(rows)))
+        radius = float(rng.uniform(0, max(hand.gap[1], 0.0))) * size
+        kept &= (high - rows[at]) ** 2 + (wide - columns[at]) ** 2 > radius**2
+    knots = max(4, round(1 / hand.wobble_length) // 2)
+    offsets = rng.normal(0, 2 * size * hand.wobble, (2, knots, knots))
+    bend = np.stack([ndimage.zoom(each, 2 * size / knots, order=1, grid_mode=True, mode="nearest") for each in offsets])
+    places = np.indices((2 * size, 2 * size)) + bend
+    doubled = np.kron(kept, np.ones((2, 2))).astype(np.float32) * 255
+    drawn = ndimage.map_coordinates(doubled, places, order=1)
+    return ndimage.grey_dilation(drawn, size=max(1, round(2 * size * hand.line_width) - 1))
 
 
 def draw_outline(mask: Bool[np.ndarray, "height width"], rng: np.random.Generator, hand: Hand | None = None) -> Strokes:

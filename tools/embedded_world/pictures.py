@@ -22,6 +22,7 @@ from tools.embedded_world.blockouts import make_blockout
 from tools.embedded_world.captions import CaptionShares, PicturePlan, Style, groups_of, mesh_key, plan_pictures
 from tools.embedded_world.colours import COLOUR_NAMES, COLOURS
 from tools.embedded_world.flaws import IMAGE_FLAWS, SHADING_FLAWS, Layers, make_badly_structured, make_malformed
+from tools.embedded_world.line_drawings import draw_by_hand
 from tools.embedded_world.painting import paint_over
 from tools.embedded_world.shapes import SHAPE_NAMES, SHAPES, make_shape
 from tools.embedded_world.solids import PART_COUNT, shading_mesh
@@ -43,6 +44,9 @@ class Pictures:
     """sRGB."""
     coverage: UInt8[np.ndarray, "pictures cells_high cells_wide"]
     """How much of each block of 8 x 8 pixels the object covers, 0 to 255."""
+    drawings: UInt8[np.ndarray, "pictures drawing_height drawing_width"]
+    """The object's lines as a hand would draw them: how much of each pixel is ink, 0 to 255. Of size 0 where none were
+    asked for."""
     captions: list[str]
     shape_ids: Int[np.ndarray, "pictures"]
     """Index into SHAPE_NAMES."""
@@ -71,6 +75,7 @@ def render_pictures(
     variants: tuple[int, int] = (0, 24),
     shares: CaptionShares = CaptionShares(),
     pairs: frozenset[tuple[str, str]] | None = None,
+    with_drawings: bool = False,
     rasteriser: Rasteriser | None = None,
 ) -> Pictures:
     """Pictures `first` to `first + count` of the endless sequence that belongs to a seed.
@@ -79,20 +84,24 @@ def render_pictures(
         size: Height and width in pixels.
         variants: From which to before which instance of every class; a disjoint range gives other proportions.
         pairs: The (colour, shape) pairs to draw from; None is all but the held-out ones.
+        with_drawings: Whether each picture comes with a drawing of its lines. The pictures are the same either way.
     """
     plans = plan_pictures(count, seed, first=first, variants=variants, shares=shares, pairs=pairs)
-    return render_plans(plans, size, rasteriser=rasteriser)
+    return render_plans(plans, size, with_drawings=with_drawings, rasteriser=rasteriser)
 
 
-def render_plans(plans: list[PicturePlan], size: int = 64, *, rasteriser: Rasteriser | None = None) -> Pictures:
+def render_plans(
+    plans: list[PicturePlan], size: int = 64, *, with_drawings: bool = False, rasteriser: Rasteriser | None = None
+) -> Pictures:
     """Renders planned pictures in their order."""
     rasteriser = rasteriser or choose_rasteriser(torch.device("cpu"))
-    rendered = [each for group in groups_of(plans) for each in _render_group(group, size, rasteriser)]
-    images, masks = zip(*rendered, strict=True) if rendered else ((), ())
+    rendered = [each for group in groups_of(plans) for each in _render_group(group, size, with_drawings, rasteriser)]
+    images, masks, drawings = zip(*rendered, strict=True) if rendered else ((), (), ())
     cells = size // BLOCK
     return Pictures(
         images=np.stack(images) if images else np.zeros((0, size, size, 3), np.uint8),
         coverage=np.stack([_coverage(mask) for mask in masks]) if masks else np.zeros((0, cells, cells), np.uint8),
+        drawings=np.stack(drawings) if drawings else _no_drawing()[None][:0],
         captions=[plan.caption for plan in plans],
         shape_ids=_array((SHAPE_NAMES.index(plan.shape) for plan in plans), np.int32),
         colour_ids=_array((COLOUR_NAMES.index(plan.colour) for plan in plans), np.int32),
@@ -132,10 +141,13 @@ def _ready_mesh(shape: str, variant: int, style: Style, is_badly_structured: boo
     return _ReadyMesh(mesh, torch.from_numpy(weights))
 
 
-def _render_group(
-    plans: list[PicturePlan], size: int, rasteriser: Rasteriser
-) -> list[tuple[UInt8[np.ndarray, "height width 3"], Float[np.ndarray, "height width 1"]]]:
-    """Pictures of one mesh and their masks, each with its own camera, light, colours and background."""
+_Rendered = tuple[
+    UInt8[np.ndarray, "height width 3"], Float[np.ndarray, "height width 1"], UInt8[np.ndarray, "drawn_high drawn_wide"]
+]
+
+
+def _render_group(plans: list[PicturePlan], size: int, with_drawings: bool, rasteriser: Rasteriser) -> list[_Rendered]:
+    """Pictures of one mesh, their masks and drawings, each with its own camera, light, colours and background."""
     ready = _ready_mesh(*mesh_key(plans[0]))
     rngs = [np.random.default_rng([*plan.seed, 1]) for plan in plans]
     cameras = CameraBatch(
@@ -157,7 +169,7 @@ def _render_group(
             lighting=Lighting(light_directions, ambient), background=torch.zeros(3), supersample=SUPERSAMPLE,
         )  # fmt: skip
     lit_weights, masks, normals = views.images.numpy(), views.masks.numpy(), views.normals.numpy()
-    images = []
+    rendered = []
     for index, (plan, rng) in enumerate(zip(plans, rngs, strict=True)):
         weights = lit_weights[index].sum(-1, keepdims=True)
         part_shares = lit_weights[index] / np.maximum(weights, 1e-6)
@@ -171,8 +183,16 @@ def _render_group(
             view_direction=toward_camera[index].numpy(),
             ambient=float(ambient[index]),
         )
-        images.append((_finish(plan, layers, rng), masks[index]))
-    return images
+        drawing = _no_drawing()
+        if with_drawings:
+            hand_rng = np.random.default_rng([*plan.seed, 2])
+            drawing = draw_by_hand(masks[index, ..., 0], views.depths[index, ..., 0].numpy(), normals[index], hand_rng)
+        rendered.append((_finish(plan, layers, rng), masks[index], drawing))
+    return rendered
+
+
+def _no_drawing() -> UInt8[np.ndarray, "height width"]:
+    return np.zeros((0, 0), np.uint8)
 
 
 def _coverage(mask: Float[np.ndarray, "height width 1"]) -> UInt8[np.ndarray, "cells_high cells_wide"]:

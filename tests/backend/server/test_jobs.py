@@ -166,15 +166,16 @@ def test_sketches_are_counted_where_they_are_served(tmp_path):
     assert is_refusal(answer, "too-large", "sketches", "at most 0")
 
 
-def test_scribbles_are_refused_before_they_cost_a_job(bench):
-    scribble = strokes(name="idea", drawn="scribble")
+def test_scribbles_are_refused_before_they_cost_a_job_of_a_model_without_a_controlnet(tmp_path):
+    bench = Bench(tmp_path, tasks=("text", "sketch"), priors=frozenset({"embedded", "sd"}))
+    sketches = (strokes(), strokes(name="idea", drawn="scribble"))
 
-    submitted = bench.ask(bench.submission(task="sketch", sketches=(strokes(), scribble)))
-    job = bench.running_job(task="sketch", sketches=(strokes(),))
-    updated = bench.update(job, add_sketches=(scribble,))
+    refused = bench.ask(bench.submission(task="sketch", sketches=sketches, settings=Settings(prior="sd")))
+    taken = bench.ask(bench.submission(task="sketch", sketches=sketches))
 
-    assert is_refusal(submitted, "bad-message", "idea is a scribble", "sketches[1].drawn", "lines or outline")
-    assert is_refusal(updated, "bad-message", "send it as lines", "add_sketches[0].drawn")
+    assert is_refusal(refused, "bad-message", "idea is a scribble", "sketches[1].drawn", "lines or outline")
+    assert "none for the model sd" in refused.sentence
+    assert isinstance(taken, SubmitAccepted)
 
 
 def test_jobs_of_one_client_are_limited_and_others_are_not_affected(tmp_path):

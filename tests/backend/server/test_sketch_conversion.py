@@ -259,7 +259,6 @@ def test_a_drawing_that_is_larger_than_the_ball_is_told():
 FROM_BEHIND = matrix_camera(np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]]), (0.0, 5.0, 0.0))
 BESIDE = matrix_camera(np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]]), (30.0, -5.0, 0.0))
 BAD = [
-    ("a scribble", lambda: stroke_of(ring(), drawn="scribble"), "send it as lines, or as an outline if it is closed"),
     ("nothing", lambda: stroke_of(np.zeros((0, 2)), stroke_lengths=np.zeros(0, np.int32)), "is empty: it has no strok"),
     ("outside", lambda: stroke_of([(2, 0.5), (3, 0.5)]), r"outside of the view: x from 2 to 3"),
     ("white paper", lambda: Sketch(name="a", camera=FRONT, picture=png_of(Image.new("L", (9, 9), 255))), "a is empty"),

@@ -40,13 +40,23 @@ def test_sides_and_files_are_told_apart(text, name, angles, projection, path):
         ("az=0,el=100@mug.png", "elevation of a sketch's camera must be from -90 to 90; got 100"),
         ("fnort@mug.png", "'fnort' in the view .* is not known"),
         ("front,weight=-1@mug.png", "weight in the view .* must be from 0 to 100; got -1"),
-        ("front,scribble@mug.png", "a scribble steers through a ControlNet"),
+        ("front,scribble,lines@mug.png", "is lines and scribble; a drawing is one of outline, lines, scribble"),
         ("az=0,el=0,dist=2,height=2@m.png", "give one"),
     ],
 )
 def test_what_is_wrong_is_said(text, message):
     with pytest.raises(BadInput, match=message):
         parse_view(text)
+
+
+@pytest.mark.parametrize(
+    ("side", "drawn"), [("front", "outline"), ("front,lines", "lines"), ("top,scribble", "scribble")]
+)
+def test_a_drawing_is_of_one_kind_and_its_name_says_which(side, drawn):
+    view = parse_view(f"{side}@mug.png")
+
+    assert view.drawn == drawn
+    assert view.name == side
 
 
 def test_paths_become_absolute_and_the_side_stays(tmp_path, monkeypatch):
