@@ -59,7 +59,7 @@ def sketch_scores(rasteriser: Rasteriser, mesh: TriangleMesh, drawings: Sequence
     scores = []
     for drawing, mask in zip(drawings, masks[..., 0].cpu().numpy(), strict=True):
         iou = None if drawing.shape is None else _iou(coverage(drawing.shape, SCORED_PIXELS) > 0.5, mask > 0.5)
-        met = _lines_met(rasteriser, mesh, drawing) if drawing.sketch.drawn == "lines" else None
+        met = lines_met(rasteriser, mesh, drawing) if drawing.sketch.drawn == "lines" else None
         scores.append(SketchScore(drawing.name, iou, met))
     return scores
 
@@ -86,14 +86,16 @@ def _iou(one: np.ndarray, other: np.ndarray) -> float:
     return float((one & other).sum() / max((one | other).sum(), 1))
 
 
-def _lines_met(rasteriser: Rasteriser, mesh: TriangleMesh, drawing: Drawing) -> float:
+@torch.no_grad()
+def lines_met(rasteriser: Rasteriser, mesh: TriangleMesh, drawing: Drawing) -> float:
+    """Share of the ink of any drawing, 0 to 1, that lies within `LINE_TOLERANCE` of a rendered contour."""
     device = mesh.positions.device
     views = render_contours(rasteriser, mesh, posed([drawing.camera]).to(device), SCORED_PIXELS)
     contours = _contours(views)
     if not contours.any():
         return 0.0
     distances = ndimage.distance_transform_edt(~contours) / SCORED_PIXELS
-    drawn = coverage(drawing.ink, SCORED_PIXELS)
+    drawn = coverage(drawing.line_ink(), SCORED_PIXELS)
     return float((drawn * (distances <= LINE_TOLERANCE)).sum() / drawn.sum())
 
 
