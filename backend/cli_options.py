@@ -170,6 +170,14 @@ ControlNetOption = Annotated[
         show_default=False,
     ),
 ]
+ToRealOption = Annotated[
+    bool,
+    typer.Option(
+        "--to-real",
+        help="Take --mesh for a sketch in 3D: keep to its design and make it real, by the bridge from a rough blockout "
+        "from the first step on.",
+    ),
+]
 BlockoutOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Begin with this blocked-out shape instead of one made from the drawings."),

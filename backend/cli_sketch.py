@@ -34,6 +34,7 @@ from backend.cli_options import (
     SymmetryOption,
     TargetSuffixOption,
     TextureSizeOption,
+    ToRealOption,
     ViewsOption,
     given_settings,
 )
@@ -46,7 +47,7 @@ def add_commands(app: typer.Typer) -> None:
 
 class _SketchCommand(typer.core.TyperCommand):
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        return ["PROMPT", "--view SIDE=FILE ...", "[-o FILE]", "[OPTIONS]"]
+        return ["PROMPT", "--view SIDE=FILE ...|--mesh FILE", "[-o FILE]", "[OPTIONS]"]
 
 
 def sketch(
@@ -59,6 +60,7 @@ def sketch(
     resume: ResumeOption = None,
     mesh: BlockoutOption = None,
     strength: StrengthOption = None,
+    to_real: ToRealOption = False,
     lock: LockOption = None,
     sketch_weight: SketchWeightOption = None,
     quality: Annotated[
@@ -95,6 +97,7 @@ on a transparent ground, scanned or photographed. The report shows each drawing 
       sketchbridge sketch "a red mug" --view front=front.png --view left=left.svg -o mug.glb
       sketchbridge sketch "a blue chair" --view az=30,el=20,fov=40@chair.png -o chair.glb
       sketchbridge sketch "a red car" --view az=30,el=20,scribble@idea.png -o car.glb
+      sketchbridge sketch "a blue car" --mesh blockout.obj --to-real -o car.glb
       sketchbridge sketch "a house" --view front=house.png --mesh blockout.obj --strength 0.7 -o house.glb
       sketchbridge sketch --resume runs/2026-11-23-a-red-mug
 
@@ -114,6 +117,7 @@ A second one stops at once.
         views=tuple(view) if view else None,
         mesh=mesh,
         strength=strength,
+        to_real=to_real or None,
         lock=lock,
         sketch_weight=sketch_weight,
         prior=prior,

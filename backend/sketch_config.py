@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from backend.config import LinearRamp, MeshSettings, OptimisationConfig, check_number, check_whole_number
+from backend.config import LinearRamp, MeshSettings, OptimisationConfig, check_number, check_one_of, check_whole_number
+from backend.diffusion.prompts import BLOCKOUT_SUFFIX
 from backend.errors import BadInput
 from backend.sketches.sketch import SketchKind, doubled_name
 from backend.sketches.view_argument import EXAMPLES, ViewArgument, parse_view
@@ -16,6 +17,8 @@ from backend.steering import MESH_WEIGHT_UNIT
 MOST_SKETCHES = 16
 DEFAULT_STRENGTH = 0.5
 NO_CONTROLNET = "off"
+TO_REAL_SCALE = 3.0
+"""Of a bridge from the first step on: 10, which suits the last fifth of a job, oversaturates."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,14 @@ class SketchToMeshSettings(MeshSettings):
     """A textured mesh that fits drawings and looks like a sentence."""
 
     views: Sequence[str] | None = field(kw_only=True)
-    """As behind `--view`; see `sketches.view_argument`. Kept as a tuple. None if the drawings are in no files: whoever
-    makes the task gives them."""
+    """As behind `--view`; see `sketches.view_argument`. Kept as a tuple, which may be empty where there is a mesh. None
+    if the drawings are in no files: whoever makes the task gives them."""
     mesh: str | None = None
     """The file of a blocked-out shape to begin with."""
     strength: float | None = None
     """How strongly the surface is held to `mesh`, 0 to 1."""
+    to_real: bool = False
+    """Takes `mesh` for a 3D sketch: the bridge from a rough blockout to the real thing, from the first step on."""
     lock: str | None = None
     """The file of a copy of `mesh` on which what is to stay is painted white."""
     sketch_weight: float = 1.0
@@ -68,12 +73,19 @@ class SketchToMeshSettings(MeshSettings):
         super().__post_init__()
         if self.views is not None:
             object.__setattr__(self, "views", _texts(self.views))  # JSON gives a list
-            parse_views(self.views)
+            if self.views or self.mesh is None:
+                parse_views(self.views)
         check_number("strength", self.strength, 0.0, 1.0)
         check_number("sketch weight", self.sketch_weight, 0.0, 100.0)
         check_whole_number("faces", self.faces, 100, 5_000_000)
         if self.controlnet is not None and not (isinstance(self.controlnet, str) and self.controlnet):
             raise BadInput(f"controlnet must be a folder, a hub id or off; got {self.controlnet!r}")
+        if not isinstance(self.to_real, bool):
+            raise BadInput(f"to_real must be true or false; got {self.to_real!r}")
+        if self.to_real and self.mesh is None:
+            raise BadInput("to_real (--to-real) makes a blocked-out mesh real, and no mesh is given; give --mesh too")
+        if self.to_real and self.method is not None:
+            check_one_of("method with to_real (--to-real)", self.method, ("bridge", "full-bridge"))
         if self.lock is not None and self.mesh is None:
             raise BadInput("lock says which parts of a mesh stay, and no mesh is given; give --mesh too")
         if self.strength is not None and self.mesh is None:
@@ -102,6 +114,11 @@ class SketchToMeshSettings(MeshSettings):
         base = super()._defaults()
         strength = DEFAULT_STRENGTH if self.strength is None else self.strength
         held = strength * MESH_WEIGHT_UNIT if self.mesh is not None else 0.0
+        if self.to_real:
+            distillation = dataclasses.replace(
+                base.distillation, bridge_start=0.0, source_suffix=BLOCKOUT_SUFFIX, bridge_scale=TO_REAL_SCALE
+            )
+            base = dataclasses.replace(base, distillation=distillation)
         return dataclasses.replace(base, surface=dataclasses.replace(base.surface, mesh_weight=held))
 
 

@@ -58,8 +58,8 @@ SIDES = {
 }  # fmt: skip
 """As examples/drawings/README.md says."""
 ALL_KINDS = ("outline", "lines", "scribble")
+FIT = {"silhouette IoU": "silhouette_iou", "drawn lines met": "lines_met"}
 IOU_BAR, LINES_BAR = 0.92, 0.90
-WORLD = "world"
 _SHOWN_PIXELS = 128
 _RASTERISER = PortableRasteriser()
 
@@ -191,7 +191,7 @@ def make(case: Case) -> dict[str, Any]:
     record = {
         "silhouette_iou": iou,
         "lines_met": lines_met(_RASTERISER, mesh, job.drawings[0]),
-        **judged(mesh, look, case),
+        **judged(mesh, look, case.shape, case.colour),
         "cpu_seconds": round(seconds, 1),
         "notices": notices,
         "picture": path.with_suffix(".png").name,
@@ -215,11 +215,11 @@ def silence_the_prior(job: SketchToMesh) -> None:
     distillation.gradient_of = nothing  # type: ignore[method-assign]
 
 
-def judged(mesh: TriangleMesh, look: Appearance, case: Case) -> dict[str, Any]:
+def judged(mesh: TriangleMesh, look: Appearance, shape: str, colour: str) -> dict[str, Any]:
     """What eight views from around look like to the classifier."""
     classifier = load_classifier()
     views = render_judged_views(_RASTERISER, mesh, look)
-    scores = view_scores(classifier, views.images, case.shape, case.colour)
+    scores = view_scores(classifier, views.images, shape, colour)
     features = classifier.features(views.images.clamp(0, 1).permute(0, 3, 1, 2)).numpy()
     return {
         "saturation": mean_saturation(views),
@@ -229,8 +229,14 @@ def judged(mesh: TriangleMesh, look: Appearance, case: Case) -> dict[str, Any]:
     }
 
 
-def measures(records: list[dict[str, Any]], worlds: list[dict[str, Any]]) -> dict[str, Measure]:
-    """Everything that one method is judged by, resampled by drawing."""
+def measures(
+    records: list[dict[str, Any]], worlds: list[dict[str, Any]], fit: dict[str, str] = FIT
+) -> dict[str, Measure]:
+    """Everything that one method is judged by, resampled by mesh.
+
+    Args:
+        fit: What else is in a record, by its title.
+    """
     resampling = Resampling(len(records), 1000)
     groups = np.repeat(np.arange(len(records)), VIEW_COUNT)
     ours, theirs = (np.concatenate([each["features"] for each in some]) for some in (records, worlds))
@@ -238,9 +244,7 @@ def measures(records: list[dict[str, Any]], worlds: list[dict[str, Any]]) -> dic
     def values(name: str, of: list[dict[str, Any]] = records) -> np.ndarray:
         return np.array([each[name] for each in of], dtype=np.float64)
 
-    means = {
-        "silhouette IoU": values("silhouette_iou"),
-        "drawn lines met": values("lines_met"),
+    means = {title: values(name) for title, name in fit.items()} | {
         "off the world's saturation": np.abs(values("saturation") - values("saturation", worlds)),
         "saturation": values("saturation"),
         "shape named right": values("shape_right"),
@@ -265,8 +269,7 @@ LESS_IS_BETTER = {
 
 def report(records: dict[tuple[str, str], dict[str, Any]], arguments: argparse.Namespace, picture: str) -> str:
     names, methods = arguments.drawings, arguments.methods
-    worlds = [judged(*world_instance(case.colour, case.shape, 0), case) for case in
-              (Case(name, methods[0], arguments.quality, None, 0) for name in names)]  # fmt: skip
+    worlds = [judged(*world_instance(*name.split("-"), 0), *name.split("-")[::-1]) for name in names]
     found = {method: measures([records[name, method] for name in names], worlds) for method in methods}
     lines = [
         f"# Drawings by hand, {arguments.quality} quality, {date.today().isoformat()}",
@@ -304,11 +307,18 @@ def report(records: dict[tuple[str, str], dict[str, Any]], arguments: argparse.N
     return "\n".join(lines)
 
 
-def differences(base: dict[str, Measure], other: dict[str, Measure], base_name: str, name: str) -> list[str]:
-    changes = {measure: base[measure] - other[measure] for measure in LESS_IS_BETTER}
+def differences(
+    base: dict[str, Measure],
+    other: dict[str, Measure],
+    base_name: str,
+    name: str,
+    less_is_better: dict[str, bool] = LESS_IS_BETTER,
+) -> list[str]:
+    """A table of paired differences under a heading."""
+    changes = {measure: base[measure] - other[measure] for measure in less_is_better}
     rows = [
         f"| {measure} | {changes[measure].text('+')} | {verdict(changes[measure], less)} |"
-        for measure, less in LESS_IS_BETTER.items()
+        for measure, less in less_is_better.items()
     ]
     return [f"## {base_name} minus {name}, paired", "", "| | difference | better |", "|---|---|---|", *rows, ""]
 

@@ -18,6 +18,7 @@ from backend.pictures import encode_picture
 from backend.report import SKETCH_PREFIX, SKETCHES_NAME
 from backend.run_folder import RunFolder
 from backend.sketch_config import SketchToMeshSettings
+from backend.sketches.drawing import Drawing
 from backend.sketches.overlay import SketchScore, fit_sentence
 from backend.sketches.view_argument import with_absolute_path
 from backend.tasks.sketch_to_mesh import SketchToMesh
@@ -27,6 +28,8 @@ from backend.tasks.sketch_to_mesh import SketchToMesh
 class SketchJob(MeshJob, Protocol):
     """A job that ends in a mesh which is to fit drawings."""
 
+    drawings: tuple[Drawing, ...]
+
     def scores(self) -> list[SketchScore]: ...
     def overlays(self) -> list[np.ndarray]: ...
 
@@ -35,6 +38,8 @@ def deliver_with_sketches(
     job: SketchJob, run: RunFolder, display: Display, progress: Progress, output: Path | None
 ) -> Delivery:
     """As `mesh_job.deliver`; before, the run folder gets each drawing over the mesh, for the report."""
+    if not job.drawings:
+        return deliver(job, run, display, progress, output)
     display.doing("comparing with the drawings")
     scores = job.scores()
     try:
@@ -60,7 +65,7 @@ SKETCH = Task(
     product=dataclasses.replace(MESH, deliver=deliver_with_sketches),
     make_job=lambda settings, notice: SketchToMesh(settings, notice),
     needed=("prompt", "views"),
-    what_is_needed="say what to make and from where it was drawn, such as: "
+    what_is_needed="say what to make and from where it was drawn, or from which mesh, such as: "
     'sketchbridge sketch "a red mug" --view front=mug.png -o mug.glb',
     file_settings=("mesh", "lock"),
 )
@@ -71,4 +76,6 @@ def run_sketch_command(command: JobCommand, as_json: bool = False) -> int:
     settings = dict(command.settings)
     if "views" in settings:
         settings["views"] = tuple(with_absolute_path(view) for view in settings["views"])
+    elif "mesh" in settings:
+        settings["views"] = ()
     return run_job_command(SKETCH, dataclasses.replace(command, settings=settings), as_json)

@@ -46,6 +46,9 @@ FINE_ELEVATION_WORDS = ((10.0, "eye level"), (30.0, "slightly above"), (60.0, "f
 AUTHORS_SOURCE_SUFFIX = ", " + ", ".join(FLAW_WORDS)
 AUTHORS_TARGET_SUFFIX_2D = ", detailed high resolution, high quality, sharp"  # verbatim; no comma after "detailed"
 QUALITY_SUFFIX = ", " + ", ".join(QUALITY_WORDS)
+BLOCKOUT_SUFFIX = f", {BLOCKOUT_PHRASE}, oversaturated, blurry, noisy, bad geometry"
+"""What a rough shape on its way to a real one looks like. Without the flaws, which a bridge from the first step brings
+along, an orange house came out red."""
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,8 @@ def fit_sentence(scores: Sequence[SketchScore]) -> str:
 @torch.no_grad()
 def sketch_scores(rasteriser: Rasteriser, mesh: TriangleMesh, drawings: Sequence[Drawing]) -> list[SketchScore]:
     """One score per drawing."""
+    if not drawings:
+        return []
     device = mesh.positions.device
     masks = render_masks(rasteriser, mesh, posed([each.camera for each in drawings]).to(device), SCORED_PIXELS)
     scores = []
@@ -73,6 +75,8 @@ def overlays(
     resolution: int = 384,
 ) -> list[UInt8[np.ndarray, "height width 3"]]:
     """The lines of each drawing, red, over the textured mesh as its camera sees it."""
+    if not drawings:
+        return []
     cameras = posed([drawing.camera for drawing in drawings]).to(mesh.positions.device)
     views = render_views(rasteriser, mesh, appearance, cameras, resolution, lighting=headlight(cameras), supersample=2)
     pictures = []

@@ -66,7 +66,8 @@ class SketchToMesh(MeshTask):
         # First, as it is what may be wrong with the least to wait for.
         if sketches is None:
             sketches = tuple(read_sketch(parse_view(view), notice) for view in settings.views or ())
-        self._first_drawings = ready_drawings(sketches, notice)
+        has_mesh = given is not None or settings.mesh is not None
+        self._first_drawings = ready_drawings(sketches, notice) if sketches or not has_mesh else ()
         self.drawings: tuple[Drawing, ...] = self._first_drawings
         """Those that hold now, after all steering."""
         if given is None:

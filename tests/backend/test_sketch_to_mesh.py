@@ -222,6 +222,47 @@ def test_settings_are_kept_as_json_and_read_again(drawing):
     json.dumps(settings.resolved_to_json())
 
 
+def test_a_blocked_out_mesh_needs_no_drawing(tmp_path, reader):
+    import trimesh
+
+    trimesh.creation.box((1.0, 0.5, 1.0)).export(tmp_path / "box.obj")
+    settings = SketchToMeshSettings("a red egg", views=(), mesh=str(tmp_path / "box.obj"), steps=2, texture_size=64)
+
+    job = SketchToMesh(settings)
+    list(job.steps())
+
+    assert job.scores() == job.overlays() == []
+    assert not reader.controls
+    assert np.ptp(job.current_mesh().positions.numpy(), axis=0)[1] < 0.8
+    with pytest.raises(BadInput, match="give 1 to 16 views"):
+        SketchToMeshSettings("a red egg", views=())
+
+
+def test_a_sketch_in_3d_is_bridged_from_the_first_step(tmp_path, reader):
+    import trimesh
+
+    trimesh.creation.box((1.0, 1.0, 1.0)).export(tmp_path / "box.obj")
+    given = {"views": (), "mesh": str(tmp_path / "box.obj"), "steps": 2, "texture_size": 64}
+    job = SketchToMesh(SketchToMeshSettings("a red egg", to_real=True, **given))
+
+    steps = list(job.steps())
+
+    assert [step.stage for step in steps] == ["bridge", "bridge"]
+    source, target = reader.asked_prompts[-1][0], reader.asked_prompts[-1][-1]
+    assert source.endswith(", a rough 3D sketch, simple shapes, untextured, oversaturated, blurry, noisy, bad geometry")
+    assert target.endswith(", detailed, high resolution, high quality, sharp")
+    assert (
+        SketchToMeshSettings("a red egg", to_real=True, bridge_start=0.5, **given).resolve().distillation.bridge_start
+        == 0.5
+    )
+    with pytest.raises(BadInput, match="no mesh is given; give --mesh too"):
+        SketchToMeshSettings("a red egg", views=("front=a.png",), to_real=True)
+    with pytest.raises(
+        BadInput, match=r"method with to_real \(--to-real\) must be one of bridge, full-bridge; got 'csd'"
+    ):
+        SketchToMeshSettings("a red egg", to_real=True, method="csd", **given)
+
+
 def test_a_mesh_is_held_to_by_its_strength():
     settings = SketchToMeshSettings("a mug", views=("front=a.png",), mesh="box.obj", strength=0.25)
 
