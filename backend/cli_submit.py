@@ -37,6 +37,7 @@ from backend.cli_options import (
     SymmetryOption,
     TargetSuffixOption,
     TextureSizeOption,
+    ToRealOption,
     ViewsOption,
     given_settings,
 )
@@ -279,7 +280,9 @@ def image(
 
 
 @submit.command(
-    no_args_is_help=True, cls=_usage("PROMPT", "--view SIDE=FILE ...", "[--wait -o FILE]"), epilog=EXIT_CODES
+    no_args_is_help=True,
+    cls=_usage("PROMPT", "--view SIDE=FILE ...|--mesh FILE", "[--wait -o FILE]"),
+    epilog=EXIT_CODES,
 )
 def sketch(
     prompt: Annotated[
@@ -292,6 +295,7 @@ def sketch(
     mesh: BlockoutOption = None,
     up: MeshUpOption = None,
     strength: StrengthOption = None,
+    to_real: ToRealOption = False,
     lock: LockOption = None,
     sketch_weight: SketchWeightOption = None,
     quality: QualityOption = None,
@@ -324,10 +328,12 @@ height of a view are metres of the mesh's file.
 
       sketchbridge submit sketch "a red mug" --view front=mug.png --wait -o mug.glb
       sketchbridge submit sketch "a red mug" --view front=front.jpg --view left=left.svg
+      sketchbridge submit sketch "a blue car" --mesh blockout.obj --to-real --wait -o car.glb
       sketchbridge submit sketch "a house" --view az=30,el=20@house.png --mesh blockout.obj --strength 0.7
     """
     _require_quotes(prompt, more_words, "sketch")
     settings = given_settings(
+        to_real=to_real or None,
         prior=prior,
         lora=lora,
         environment=environment,

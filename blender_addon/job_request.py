@@ -105,6 +105,7 @@ def _request(
     placement: Placement | None,
     wanted: tuple[Sketch, ...],
 ) -> SubmitJob:
+    is_sketch_in_3d = values["makes_real"] and mesh is not None and values["task"] != "texture"
     settings = Settings(
         prior=values["prior"].strip() or "embedded",
         quality=values["quality"],
@@ -113,6 +114,7 @@ def _request(
         texture_size=int(values["texture_size"]),
         faces=values["faces"] if values["faces"] >= 100 else None,
         symmetry=tuple(axis for axis in _AXES if values[f"is_symmetric_{axis}"]),
+        to_real=is_sketch_in_3d,
         method=None if values["method"] == "auto" else values["method"],
         guidance_scale=values["guidance_scale"] or None,
         source_suffix=values["source_words"] or None,
@@ -120,7 +122,7 @@ def _request(
     )
     return SubmitJob(
         key=key,
-        task=values["task"],
+        task="sketch" if is_sketch_in_3d else values["task"],
         prompt=values["prompt"],
         settings=settings,
         mesh=mesh,

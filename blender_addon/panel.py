@@ -143,6 +143,7 @@ def _draw_beginning(layout: Any, settings: Any, context: bpy.types.Context) -> N
         return
     if settings.task != "texture":
         column.prop(settings, "initial_strength")
+        column.prop(settings, "makes_real")
     row = column.row()
     name = settings.locked_group
     row.alert = bool(name) and not vertex_groups.is_in(context.selected_objects, name)

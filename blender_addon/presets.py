@@ -19,6 +19,7 @@ SAVED = (
     "target_words",
     "smoothness",
     "initial_strength",
+    "makes_real",
     "is_symmetric_x",
     "is_symmetric_y",
     "is_symmetric_z",

@@ -81,6 +81,11 @@ class SketchbridgeSettings(bpy.types.PropertyGroup):
         soft_max=10.0,
         description="How strongly the mesh is held to the shape that it began with; 0 lets it go",
     )
+    makes_real: BoolProperty(
+        name="Make Real",
+        default=False,
+        description="Take the selected objects for a sketch in 3D: keep to their design and make it real",
+    )
     locked_group: StringProperty(
         name="Locked",
         description="Vertex group of the selected meshes: where its weight is 0.5 or more, the surface stays as it is, "

@@ -180,7 +180,7 @@ class SubmitJob(Message):
     mesh: InputMesh | None = None
     """What to begin with; needed by the task texture."""
     sketches: Annotated[tuple[Sketch, ...], Many(0, 16)] = ()
-    """What the object is to look like; at least one for the task sketch. Their names differ."""
+    """What the object is to look like; at least one for the task sketch without a mesh. Their names differ."""
     placement: Placement | None = None
     """Where; null for the ball around `mesh`, or 0.9 m around the origin."""
     picture: Annotated[bytes, Png(4096)] | None = None
@@ -191,8 +191,10 @@ class SubmitJob(Message):
     def _check(self) -> None:
         if self.task == "texture" and self.mesh is None:
             raise LocalProtocolError.at("mesh", None, "an InputMesh, since the task is texture")
-        if self.task == "sketch" and not self.sketches:
-            raise LocalProtocolError.at("sketches", (), "at least one, since the task is sketch")
+        if self.task == "sketch" and not self.sketches and self.mesh is None:
+            raise LocalProtocolError.at("sketches", (), "at least one, since the task is sketch and there is no mesh")
+        if self.settings.to_real and (self.task != "sketch" or self.mesh is None):
+            raise LocalProtocolError.at("settings.to_real", True, "false, except for the task sketch with a mesh")
         if self.task != "image" and self.picture is not None:
             raise LocalProtocolError.at("picture", self.picture, "left out, since the task is not image")
         _check_names_differ("sketches", self.sketches)

@@ -74,6 +74,8 @@ class Settings(Record):
     """How many the result is to have at most."""
     symmetry: Annotated[tuple[Literal["x", "y", "z"], ...], Many(0, 3)] = ()
     """Axes across which shape and texture are mirrored at the middle of the placement: x for left and right."""
+    to_real: bool = False
+    """Takes the mesh of the task sketch for a sketch in 3D, from which a bridge leads to the real thing."""
     method: Literal["sds", "nfsd", "csd", "vsd", "bridge", "full-bridge", "vsd-full-bridge"] | None = None
     """The loss."""
     guidance_scale: Guidance | None = None

@@ -18,7 +18,6 @@ from backend.pictures import encode_picture
 from backend.report import SKETCH_PREFIX, SKETCHES_NAME
 from backend.run_folder import RunFolder
 from backend.sketch_config import SketchToMeshSettings
-from backend.sketches.drawing import Drawing
 from backend.sketches.overlay import SketchScore, fit_sentence
 from backend.sketches.view_argument import with_absolute_path
 from backend.tasks.sketch_to_mesh import SketchToMesh
@@ -28,8 +27,6 @@ from backend.tasks.sketch_to_mesh import SketchToMesh
 class SketchJob(MeshJob, Protocol):
     """A job that ends in a mesh which is to fit drawings."""
 
-    drawings: tuple[Drawing, ...]
-
     def scores(self) -> list[SketchScore]: ...
     def overlays(self) -> list[np.ndarray]: ...
 
@@ -38,10 +35,10 @@ def deliver_with_sketches(
     job: SketchJob, run: RunFolder, display: Display, progress: Progress, output: Path | None
 ) -> Delivery:
     """As `mesh_job.deliver`; before, the run folder gets each drawing over the mesh, for the report."""
-    if not job.drawings:
-        return deliver(job, run, display, progress, output)
     display.doing("comparing with the drawings")
     scores = job.scores()
+    if not scores:  # from a mesh alone
+        return deliver(job, run, display, progress, output)
     try:
         _write_overlays(run, scores, job.overlays())
     except OSError as error:

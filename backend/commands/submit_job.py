@@ -78,13 +78,15 @@ class SubmitCommand:
             check_axes("symmetry", self.settings["symmetry"])
 
     def _check_sketch_job(self) -> None:
-        if self.prompt is None or not self.views:
+        if self.prompt is None or not (self.views or self.mesh):
             raise BadInput(
-                "say what to make and from where it was drawn, such as: "
+                "say what to make and from where it was drawn, or from which mesh, such as: "
                 'sketchbridge submit sketch "a red mug" --view front=mug.png --wait -o mug.glb'
             )
         check_number("strength", self.strength, 0.0, 1.0)
         check_number("sketch weight", self.sketch_weight, 0.0, 100.0)
+        if self.settings.get("to_real") and self.mesh is None:
+            raise BadInput("--to-real makes a blocked-out mesh real, and none is given; give --mesh too")
         for name in ("lock", "strength"):
             if getattr(self, name) is not None and self.mesh is None:
                 raise BadInput(f"--{name} says what of a mesh is kept, and none is given; give --mesh too")

@@ -103,13 +103,20 @@ def project_to_pixels(positions, height, width, pixels):
     NaN for vertices that have none: behind the eye, not finite, or absurdly far to the side.
     """
     for vertex in range(len(positions)):
-        w = np.float64(positions[vertex, 3])
-        column = (positions[vertex, 0] / w + 1.0) * 0.5 * width - 0.5
-        row = (positions[vertex, 1] / w + 1.0) * 0.5 * height - 0.5
-        if w > 0.0 and abs(column) < FURTHEST_PIXEL and abs(row) < FURTHEST_PIXEL:
-            pixels[vertex, 0], pixels[vertex, 1] = column, row
-        else:
-            pixels[vertex, 0] = pixels[vertex, 1] = np.nan
+        pixels[vertex, 0], pixels[vertex, 1] = pixel_of(
+            positions[vertex, 0], positions[vertex, 1], np.float64(positions[vertex, 3]), height, width
+        )
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@no_type_check
+def pixel_of(x, y, w, height, width):
+    """The pixel coordinates (column, row) of a vertex; NaN where it has none. x and y as they are, w as float64."""
+    column = (x / w + 1.0) * 0.5 * width - 0.5
+    row = (y / w + 1.0) * 0.5 * height - 0.5
+    if not (w > 0.0 and abs(column) < FURTHEST_PIXEL and abs(row) < FURTHEST_PIXEL):
+        column = row = np.nan
+    return column, row
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -151,20 +158,12 @@ def find_crossings(positions, faces, adjacent, raster, walks):
                 )
                 here = row if axis else column  # along the line between the centres
                 line = column if axis else row
-                if starts_here:
-                    inner, outer, at, direction = face, next_face, here, 1
-                else:
-                    inner, outer, at, direction = next_face, face, here + 1, -1
                 if walks:
-                    end, crossing, start, stop = _walk(pixels, faces, adjacent, inner, outer, axis, line, at, direction)
-                    if end == PASSED_BY and outer >= 0:
-                        # The other pixel shows something in front of this surface: look for its silhouette.
-                        starts_here = not starts_here
-                        at += direction
-                        end, crossing, start, stop = _walk(
-                            pixels, faces, adjacent, outer, inner, axis, line, at, -direction
-                        )
+                    end, starts_here, crossing, start, stop = walk_between(
+                        pixels, faces, adjacent, face, next_face, starts_here, axis, line, here
+                    )
                 else:
+                    inner, at, direction = (face, here, 1) if starts_here else (next_face, here + 1, -1)
                     end, crossing, start, stop = _examine_own_edges(
                         pixels, faces, adjacent, inner, axis, line, at, direction
                     )
@@ -177,9 +176,35 @@ def find_crossings(positions, faces, adjacent, raster, walks):
                 indices[count, EDGE_START] = start
                 indices[count, EDGE_END] = stop
                 numbers[count, CROSSING_AT] = min(max(crossing, 0.0), 1.0)
-                numbers[count, BLEND_WEIGHT] = _steepness(pixels, start, stop, axis) if walks else 1.0
+                numbers[count, BLEND_WEIGHT] = steepness(pixels, start, stop, axis) if walks else 1.0
                 count += 1
     return indices[:count].copy(), numbers[:count].copy()
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@no_type_check
+def walk_between(pixels, faces, adjacent, face, next_face, starts_here, axis, line, here):
+    """Walks from one of two neighbouring pixels to the other, and back if that leads beneath what the other shows.
+
+    Args:
+        face, next_face: What the two pixels see, -1 for nothing.
+        starts_here: Whether the first one is nearer.
+        here: Where the first one lies on the line.
+
+    Returns:
+        How it ended; whether it started at the first pixel; and for a silhouette its distance from the start and the
+        vertices of its edge.
+    """
+    inner, outer, at, direction = face, next_face, here, 1
+    if not starts_here:
+        inner, outer, at, direction = next_face, face, here + 1, -1
+    end, crossing, start, stop = _walk(pixels, faces, adjacent, inner, outer, axis, line, at, direction)
+    if end == PASSED_BY and outer >= 0:
+        # The other pixel shows something in front of this surface: look for its silhouette.
+        starts_here = not starts_here
+        at += direction
+        end, crossing, start, stop = _walk(pixels, faces, adjacent, outer, inner, axis, line, at, -direction)
+    return end, starts_here, crossing, start, stop
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
@@ -308,7 +333,7 @@ def _side(pixels, start, run, rise, axis, vertex):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
-def _steepness(pixels, start, stop, axis):
+def steepness(pixels, start, stop, axis):
     """How squarely an edge crosses an axis: the square of that component of its unit normal in the image."""
     run = pixels[stop, axis] - pixels[start, axis]
     rise = pixels[stop, 1 - axis] - pixels[start, 1 - axis]
@@ -386,22 +411,46 @@ def blend_crossings_backward(
         line = inner // width if axis == 0 else inner % width
         toward_along = toward_crossing if outer > inner else -toward_crossing
         start, stop = indices[index, EDGE_START], indices[index, EDGE_END]
-        w0, w1 = np.float64(positions[start, 3]), np.float64(positions[stop, 3])
-        half_along, half_across = half_sizes[axis], half_sizes[1 - axis]
-        along0, along1 = positions[start, axis] / w0, positions[stop, axis] / w1  # in [-1, 1] within the image
-        across0, across1 = positions[start, 1 - axis] / w0, positions[stop, 1 - axis] / w1
-        run, rise = (along1 - along0) * half_along, (across1 - across0) * half_across  # pixels
-        if rise == 0.0:
-            continue
-        fraction = min(max((line + 0.5 - (across0 + 1.0) * half_across) / rise, 0.0), 1.0)
-        slope = run / rise  # may be large, but then the weight is small: their product is n_x n_y
-        # crossing = along0 + (line - across0) * slope, in pixels; pixels = (clip / w + 1) * half size - 0.5.
-        for vertex, share, w, along, across in (
-            (start, 1.0 - fraction, w0, along0, across0),
-            (stop, fraction, w1, along1, across1),
-        ):
-            toward_clip_along = toward_along * share * half_along / w
-            toward_clip_across = -toward_along * share * slope * half_across / w
-            position_gradient[vertex, axis] += toward_clip_along
-            position_gradient[vertex, 1 - axis] += toward_clip_across
-            position_gradient[vertex, 3] -= toward_clip_along * along + toward_clip_across * across
+        along0, across0, w0, along1, across1, w1 = pass_to_edge(
+            positions, start, stop, axis, line, half_sizes[axis], half_sizes[1 - axis], toward_along
+        )
+        position_gradient[start, axis] += along0
+        position_gradient[start, 1 - axis] += across0
+        position_gradient[start, 3] += w0
+        position_gradient[stop, axis] += along1
+        position_gradient[stop, 1 - axis] += across1
+        position_gradient[stop, 3] += w1
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+@no_type_check
+def pass_to_edge(positions, start, stop, axis, line, half_along, half_across, toward_along):
+    """What a crossing passes on to the ends of its edge.
+
+    Args:
+        half_along, half_across: Half the size of the image in pixels, along the axis and across it.
+        toward_along: The gradient towards the place of the crossing on its line of pixels.
+
+    Returns:
+        The gradients towards the coordinate along the axis, that across it, and w; of the start and of the stop.
+    """
+    w0, w1 = np.float64(positions[start, 3]), np.float64(positions[stop, 3])
+    along0, along1 = positions[start, axis] / w0, positions[stop, axis] / w1  # in [-1, 1] within the image
+    across0, across1 = positions[start, 1 - axis] / w0, positions[stop, 1 - axis] / w1
+    run, rise = (along1 - along0) * half_along, (across1 - across0) * half_across  # pixels
+    if rise == 0.0:
+        return 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    fraction = min(max((line + 0.5 - (across0 + 1.0) * half_across) / rise, 0.0), 1.0)
+    slope = run / rise  # may be large, but then the weight is small: their product is n_x n_y
+    # crossing = along0 + (line - across0) * slope, in pixels; pixels = (clip / w + 1) * half size - 0.5.
+    toward0, toward1 = toward_along * (1.0 - fraction), toward_along * fraction
+    clip_along0, clip_across0 = toward0 * half_along / w0, -toward0 * slope * half_across / w0
+    clip_along1, clip_across1 = toward1 * half_along / w1, -toward1 * slope * half_across / w1
+    return (
+        clip_along0,
+        clip_across0,
+        -(clip_along0 * along0 + clip_across0 * across0),
+        clip_along1,
+        clip_across1,
+        -(clip_along1 * along1 + clip_across1 * across1),
+    )

@@ -64,45 +64,70 @@ def rasterize_image(positions, faces, subpixel_bits, raster, derivatives):
             fx = (2 * column + 1) / width - 1.0
             if face != last_face:
                 last_face = face
-                x0, y0, z0, w0 = _corner(positions, faces[face, 0])
-                x1, y1, z1, w1 = _corner(positions, faces[face, 1])
-                x2, y2, z2, w2 = _corner(positions, faces[face, 2])
-                m0x, m0y, m0z = _cross(x1, y1, w1, x2, y2, w2)
-                m1x, m1y, m1z = _cross(x2, y2, w2, x0, y0, w0)
-                m2x, m2y, m2z = _cross(x0, y0, w0, x1, y1, w1)
-            a0 = m0x * fx + m0y * fy + m0z
-            a1 = m1x * fx + m1y * fy + m1z
-            a2 = m2x * fx + m2y * fy + m2z
-            area = a0 + a1 + a2
-            depth_divisor = a0 * w0 + a1 * w1 + a2 * w2
-            if area == 0.0 or depth_divisor == 0.0:
-                # Only a triangle that snapping has given an area: any point of it is as good.
-                u = v = 1.0 / 3.0
-                depth = nearest[row, column]
-                inverse_area = 0.0
-            else:
-                inverse_area = 1.0 / area
-                u, v = a0 * inverse_area, a1 * inverse_area
-                depth = (a0 * z0 + a1 * z1 + a2 * z2) / depth_divisor
+                x0, y0, z0, w0 = corner(positions, faces[face, 0])
+                x1, y1, z1, w1 = corner(positions, faces[face, 1])
+                x2, y2, z2, w2 = corner(positions, faces[face, 2])
+                m0x, m0y, m0z = cross(x1, y1, w1, x2, y2, w2)
+                m1x, m1y, m1z = cross(x2, y2, w2, x0, y0, w0)
+                m2x, m2y, m2z = cross(x0, y0, w0, x1, y1, w1)
+            u, v, depth, inverse_area = weights_at(
+                m0x, m0y, m0z, m1x, m1y, m1z, m2x, m2y, m2z, z0, z1, z2, w0, w1, w2, fx, fy, nearest[row, column]
+            )
             if with_derivatives:
                 sum_x, sum_y = m0x + m1x + m2x, m0y + m1y + m2y
                 derivatives[row, column, 0] = (m0x - u * sum_x) * inverse_area * per_pixel_x
                 derivatives[row, column, 1] = (m0y - u * sum_y) * inverse_area * per_pixel_y
                 derivatives[row, column, 2] = (m1x - v * sum_x) * inverse_area * per_pixel_x
                 derivatives[row, column, 3] = (m1y - v * sum_y) * inverse_area * per_pixel_y
-            # Snapping lets a triangle cover a pixel centre just outside of it.
-            u, v = max(u, 0.0), max(v, 0.0)
-            if u + v > 1.0:
-                u, v = u / (u + v), v / (u + v)
+            u, v = within_triangle(u, v)
             raster[row, column, 0] = u
             raster[row, column, 1] = v
-            raster[row, column, 2] = min(max(depth, -1.0), 1.0)
+            raster[row, column, 2] = depth
             raster[row, column, 3] = face + 1
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 @no_type_check
-def _corner(positions, vertex):
+def weights_at(m0x, m0y, m0z, m1x, m1y, m1z, m2x, m2y, m2z, z0, z1, z2, w0, w1, w2, fx, fy, drawn_depth):
+    """What a triangle shows at a pixel centre.
+
+    Args:
+        m0x to m2z: The vectors m_i = p_j x p_k.
+        drawn_depth: The depth of the pixel as it was drawn.
+
+    Returns:
+        The weights of the first and second corner, z/w within [-1, 1], and 1 / (a_0 + a_1 + a_2).
+    """
+    a0 = m0x * fx + m0y * fy + m0z
+    a1 = m1x * fx + m1y * fy + m1z
+    a2 = m2x * fx + m2y * fy + m2z
+    area = a0 + a1 + a2
+    depth_divisor = a0 * w0 + a1 * w1 + a2 * w2
+    if area == 0.0 or depth_divisor == 0.0:
+        # Only a triangle that snapping has given an area: any point of it is as good.
+        u = v = 1.0 / 3.0
+        depth = drawn_depth
+        inverse_area = 0.0
+    else:
+        inverse_area = 1.0 / area
+        u, v = a0 * inverse_area, a1 * inverse_area
+        depth = (a0 * z0 + a1 * z1 + a2 * z2) / depth_divisor
+    return u, v, min(max(depth, -1.0), 1.0), inverse_area
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@no_type_check
+def within_triangle(u, v):
+    """The weights of the nearest point within: snapping lets a triangle cover a pixel centre just outside of it."""
+    u, v = max(u, 0.0), max(v, 0.0)
+    if u + v > 1.0:
+        u, v = u / (u + v), v / (u + v)
+    return u, v
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@no_type_check
+def corner(positions, vertex):
     """x, y, z, w in double precision."""
     return (
         np.float64(positions[vertex, 0]),
@@ -114,9 +139,76 @@ def _corner(positions, vertex):
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 @no_type_check
-def _cross(ax, ay, az, bx, by, bz):
+def cross(ax, ay, az, bx, by, bz):
     # Every product appears once with each sign, so that cross(a, b) is exactly -cross(b, a).
     return ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@no_type_check
+def snap_vertex(x, y, z, w, scale_x, scale_y):
+    """Fixed-point coordinates of a vertex, and its z/w.
+
+    Args:
+        scale_x, scale_y: Half the size of the image in the units of fixed point.
+    """
+    fixed_x, fixed_y, depth = np.int32(NEEDS_HOMOGENEOUS), np.int32(0), 0.0
+    if not (np.isfinite(x) and np.isfinite(y) and np.isfinite(z) and np.isfinite(w)):
+        fixed_x = np.int32(NOT_FINITE)
+    elif w > 0.0:
+        inverse_w = 1.0 / w
+        screen_x = (x * inverse_w + 1.0) * scale_x
+        screen_y = (y * inverse_w + 1.0) * scale_y
+        if abs(screen_x) < LARGEST_FIXED_POINT and abs(screen_y) < LARGEST_FIXED_POINT:
+            fixed_x = np.int32(np.floor(screen_x + 0.5))
+            fixed_y = np.int32(np.floor(screen_y + 0.5))
+            depth = z * inverse_w
+    return fixed_x, fixed_y, depth
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@no_type_check
+def covered_range(x0, y0, x1, y1, x2, y2, subpixel_bits, height, width):
+    """The pixels whose centres lie within the bounding box of a fixed-point triangle: left, right, bottom, top."""
+    half = (np.int64(1) << subpixel_bits) >> 1
+    left = max((min(x0, x1, x2) + half - 1) >> subpixel_bits, 0)
+    right = min((max(x0, x1, x2) - half) >> subpixel_bits, width - 1)
+    bottom = max((min(y0, y1, y2) + half - 1) >> subpixel_bits, 0)
+    top = min((max(y0, y1, y2) - half) >> subpixel_bits, height - 1)
+    return left, right, bottom, top
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@no_type_check
+def edge_functions(x0, y0, x1, y1, x2, y2, px, py, subpixel_bits):
+    """The edge functions of a counter-clockwise triangle at a point, and their changes per pixel right and up.
+
+    A pixel centre belongs to the triangle where all three are at least 0. A centre exactly on an edge belongs to the
+    face for which the edge runs downwards, or level to the right.
+    """
+    edge0 = (x2 - x1) * (py - y1) - (y2 - y1) * (px - x1)
+    edge1 = (x0 - x2) * (py - y2) - (y0 - y2) * (px - x2)
+    edge2 = (x1 - x0) * (py - y0) - (y1 - y0) * (px - x0)
+    edge0 -= 1 - ((y1 > y2) | ((y1 == y2) & (x2 > x1)))
+    edge1 -= 1 - ((y2 > y0) | ((y2 == y0) & (x0 > x2)))
+    edge2 -= 1 - ((y0 > y1) | ((y0 == y1) & (x1 > x0)))
+    right0, right1, right2 = (y1 - y2) << subpixel_bits, (y2 - y0) << subpixel_bits, (y0 - y1) << subpixel_bits
+    up0, up1, up2 = (x2 - x1) << subpixel_bits, (x0 - x2) << subpixel_bits, (x1 - x0) << subpixel_bits
+    return edge0, edge1, edge2, right0, right1, right2, up0, up1, up2
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@no_type_check
+def depth_plane(x0, y0, x1, y1, x2, y2, z0, z1, z2, px, py, area, one):
+    """The depth of a triangle at a point, and its changes per pixel right and up.
+
+    Args:
+        area: Twice the area, in fixed point.
+        one: A pixel in fixed point.
+    """
+    per_x = ((y2 - y0) * (z1 - z0) - (y1 - y0) * (z2 - z0)) / area
+    per_y = ((x1 - x0) * (z2 - z0) - (x2 - x0) * (z1 - z0)) / area
+    return z0 + per_x * (px - x0) + per_y * (py - y0), per_x * one, per_y * one
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -136,19 +228,8 @@ def _draw_faces(positions, faces, subpixel_bits, nearest, visible_face):
     depths = np.empty(len(positions), np.float64)
     scale_x, scale_y = 0.5 * width * one, 0.5 * height * one
     for vertex in range(len(positions)):
-        x, y, z, w = _corner(positions, vertex)
-        if not (np.isfinite(x) and np.isfinite(y) and np.isfinite(z) and np.isfinite(w)):
-            fixed_x[vertex] = NOT_FINITE
-            continue
-        fixed_x[vertex] = NEEDS_HOMOGENEOUS
-        if w > 0.0:
-            inverse_w = 1.0 / w
-            screen_x = (x * inverse_w + 1.0) * scale_x
-            screen_y = (y * inverse_w + 1.0) * scale_y
-            if abs(screen_x) < LARGEST_FIXED_POINT and abs(screen_y) < LARGEST_FIXED_POINT:
-                fixed_x[vertex] = np.int32(np.floor(screen_x + 0.5))
-                fixed_y[vertex] = np.int32(np.floor(screen_y + 0.5))
-                depths[vertex] = z * inverse_w
+        x, y, z, w = corner(positions, vertex)
+        fixed_x[vertex], fixed_y[vertex], depths[vertex] = snap_vertex(x, y, z, w, scale_x, scale_y)
 
     for face in range(len(faces)):
         # Unsigned, because numba looks at the sign of every index to count negative ones from the end.
@@ -161,12 +242,8 @@ def _draw_faces(positions, faces, subpixel_bits, nearest, visible_face):
             if lowest_x == NEEDS_HOMOGENEOUS:
                 _draw_homogeneous_face(positions, v0, v1, v2, face, nearest, visible_face)
             continue
-        # The pixels whose centres lie within the bounding box. Most faces of a fine mesh have none, which cannot be
-        # predicted: one branch, not four.
-        left = max((lowest_x + half - 1) >> subpixel_bits, 0)
-        right = min((max(x0, x1, x2) - half) >> subpixel_bits, width - 1)
-        bottom = max((min(y0, y1, y2) + half - 1) >> subpixel_bits, 0)
-        top = min((max(y0, y1, y2) - half) >> subpixel_bits, height - 1)
+        # Most faces of a fine mesh hold no pixel centre, which cannot be predicted: one branch, not four.
+        left, right, bottom, top = covered_range(x0, y0, x1, y1, x2, y2, subpixel_bits, height, width)
         if (left > right) | (bottom > top):
             continue
         area = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)
@@ -179,18 +256,10 @@ def _draw_faces(positions, faces, subpixel_bits, nearest, visible_face):
             area = -area
             x1, x2, y1, y2, z1, z2 = x2, x1, y2, y1, z2, z1
 
-        # Edge functions at the first pixel centre, and their changes per pixel to the right and per row.
         px, py = (left << subpixel_bits) + half, (bottom << subpixel_bits) + half
-        edge0 = (x2 - x1) * (py - y1) - (y2 - y1) * (px - x1)
-        edge1 = (x0 - x2) * (py - y2) - (y0 - y2) * (px - x2)
-        edge2 = (x1 - x0) * (py - y0) - (y1 - y0) * (px - x0)
-        # A centre exactly on an edge belongs to the face for which the edge runs downwards, or level to the right.
-        edge0 -= 1 - ((y1 > y2) | ((y1 == y2) & (x2 > x1)))
-        edge1 -= 1 - ((y2 > y0) | ((y2 == y0) & (x0 > x2)))
-        edge2 -= 1 - ((y0 > y1) | ((y0 == y1) & (x1 > x0)))
-        right0, right1, right2 = (y1 - y2) << subpixel_bits, (y2 - y0) << subpixel_bits, (y0 - y1) << subpixel_bits
-        up0, up1, up2 = (x2 - x1) << subpixel_bits, (x0 - x2) << subpixel_bits, (x1 - x0) << subpixel_bits
-
+        edge0, edge1, edge2, right0, right1, right2, up0, up1, up2 = edge_functions(
+            x0, y0, x1, y1, x2, y2, px, py, subpixel_bits
+        )
         has_plane = False
         depth_corner = depth_right = depth_up = 0.0
         for row in range(bottom, top + 1):
@@ -201,10 +270,9 @@ def _draw_faces(positions, faces, subpixel_bits, nearest, visible_face):
                     entered = True
                     if not has_plane:  # many small faces miss all centres, and need none
                         has_plane = True
-                        per_x = ((y2 - y0) * (z1 - z0) - (y1 - y0) * (z2 - z0)) / area
-                        per_y = ((x1 - x0) * (z2 - z0) - (x2 - x0) * (z1 - z0)) / area
-                        depth_corner = z0 + per_x * (px - x0) + per_y * (py - y0)
-                        depth_right, depth_up = per_x * one, per_y * one
+                        depth_corner, depth_right, depth_up = depth_plane(
+                            x0, y0, x1, y1, x2, y2, z0, z1, z2, px, py, area, one
+                        )
                     depth = depth_corner + depth_right * (column - left) + depth_up * (row - bottom)
                     if depth <= nearest[row, column] and depth >= -1.0 - DEPTH_TOLERANCE:
                         nearest[row, column] = depth
@@ -224,9 +292,27 @@ def _draw_faces(positions, faces, subpixel_bits, nearest, visible_face):
 def _draw_homogeneous_face(positions, v0, v1, v2, face, nearest, visible_face):
     """Draws a face that reaches behind the eye or very far to the side, in floating point and without clipping it."""
     height, width = nearest.shape
-    x0, y0, z0, w0 = _corner(positions, v0)
-    x1, y1, z1, w1 = _corner(positions, v1)
-    x2, y2, z2, w2 = _corner(positions, v2)
+    is_drawn, m0x, m0y, m0z, m1x, m1y, m1z, m2x, m2y, m2z, determinant = homogeneous_edges(positions, v0, v1, v2)
+    if not is_drawn:
+        return
+    z0, z1, z2 = np.float64(positions[v0, 2]), np.float64(positions[v1, 2]), np.float64(positions[v2, 2])
+    for row in range(height):
+        fy = (2 * row + 1) / height - 1.0
+        for column in range(width):
+            fx = (2 * column + 1) / width - 1.0
+            depth = homogeneous_depth(m0x, m0y, m0z, m1x, m1y, m1z, m2x, m2y, m2z, determinant, z0, z1, z2, fx, fy)
+            if depth <= nearest[row, column] and depth >= -1.0 - DEPTH_TOLERANCE:
+                nearest[row, column] = depth
+                visible_face[row, column] = face
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+@no_type_check
+def homogeneous_edges(positions, v0, v1, v2):
+    """Whether a face may be seen at all, the vectors m_i = p_j x p_k, and the determinant of (p_0, p_1, p_2)."""
+    x0, y0, z0, w0 = corner(positions, v0)
+    x1, y1, z1, w1 = corner(positions, v1)
+    x2, y2, z2, w2 = corner(positions, v2)
     is_outside = (
         (x0 > w0 and x1 > w1 and x2 > w2)
         or (x0 < -w0 and x1 < -w1 and x2 < -w2)
@@ -235,38 +321,33 @@ def _draw_homogeneous_face(positions, v0, v1, v2, face, nearest, visible_face):
         or (z0 > w0 and z1 > w1 and z2 > w2)
         or (z0 < -w0 and z1 < -w1 and z2 < -w2)
     )
-    if is_outside:
-        return
-    m0x, m0y, m0z = _cross(x1, y1, w1, x2, y2, w2)
-    m1x, m1y, m1z = _cross(x2, y2, w2, x0, y0, w0)
-    m2x, m2y, m2z = _cross(x0, y0, w0, x1, y1, w1)
-    # a0 p0 + a1 p1 + a2 p2 = determinant * f: with the sign of the determinant all weights of a visible point are
-    # positive, and its w is then positive too.
+    m0x, m0y, m0z = cross(x1, y1, w1, x2, y2, w2)
+    m1x, m1y, m1z = cross(x2, y2, w2, x0, y0, w0)
+    m2x, m2y, m2z = cross(x0, y0, w0, x1, y1, w1)
     determinant = x0 * m0x + y0 * m0y + w0 * m0z
-    if determinant == 0.0:
-        return
+    is_drawn = not is_outside and determinant != 0.0
+    return is_drawn, m0x, m0y, m0z, m1x, m1y, m1z, m2x, m2y, m2z, determinant
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@no_type_check
+def homogeneous_depth(m0x, m0y, m0z, m1x, m1y, m1z, m2x, m2y, m2z, determinant, z0, z1, z2, fx, fy):
+    """z/w of a face at a pixel centre; infinity where it does not cover it.
+
+    a0 p0 + a1 p1 + a2 p2 = determinant * f: with the sign of the determinant all weights of a visible point are
+    positive, and its w is then positive too.
+    """
     sign = 1.0 if determinant > 0.0 else -1.0
-    owns0 = sign * m0x > 0.0 or (m0x == 0.0 and sign * m0y > 0.0)
-    owns1 = sign * m1x > 0.0 or (m1x == 0.0 and sign * m1y > 0.0)
-    owns2 = sign * m2x > 0.0 or (m2x == 0.0 and sign * m2y > 0.0)
-    for row in range(height):
-        fy = (2 * row + 1) / height - 1.0
-        for column in range(width):
-            fx = (2 * column + 1) / width - 1.0
-            a0 = m0x * fx + m0y * fy + m0z
-            a1 = m1x * fx + m1y * fy + m1z
-            a2 = m2x * fx + m2y * fy + m2z
-            s0, s1, s2 = sign * a0, sign * a1, sign * a2
-            is_inside = (
-                (s0 > 0.0 or (s0 == 0.0 and owns0))
-                and (s1 > 0.0 or (s1 == 0.0 and owns1))
-                and (s2 > 0.0 or (s2 == 0.0 and owns2))
-            )
-            if is_inside:
-                depth = (a0 * z0 + a1 * z1 + a2 * z2) / determinant
-                if depth <= nearest[row, column] and depth >= -1.0 - DEPTH_TOLERANCE:
-                    nearest[row, column] = depth
-                    visible_face[row, column] = face
+    a0 = m0x * fx + m0y * fy + m0z
+    a1 = m1x * fx + m1y * fy + m1z
+    a2 = m2x * fx + m2y * fy + m2z
+    s0, s1, s2 = sign * a0, sign * a1, sign * a2
+    is_inside = (
+        (s0 > 0.0 or (s0 == 0.0 and (sign * m0x > 0.0 or (m0x == 0.0 and sign * m0y > 0.0))))
+        and (s1 > 0.0 or (s1 == 0.0 and (sign * m1x > 0.0 or (m1x == 0.0 and sign * m1y > 0.0))))
+        and (s2 > 0.0 or (s2 == 0.0 and (sign * m2x > 0.0 or (m2x == 0.0 and sign * m2y > 0.0))))
+    )
+    return (a0 * z0 + a1 * z1 + a2 * z2) / determinant if is_inside else np.inf
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -309,42 +390,68 @@ def rasterize_image_backward(positions, faces, raster, raster_gradient, derivati
                 if last_face >= 0:
                     _pass_to_corners(positions, faces, last_face, gathered, position_gradient)
                 last_face = face
-                x0, y0, _, w0 = _corner(positions, faces[face, 0])
-                x1, y1, _, w1 = _corner(positions, faces[face, 1])
-                x2, y2, _, w2 = _corner(positions, faces[face, 2])
-                m0x, m0y, m0z = _cross(x1, y1, w1, x2, y2, w2)
-                m1x, m1y, m1z = _cross(x2, y2, w2, x0, y0, w0)
-                m2x, m2y, m2z = _cross(x0, y0, w0, x1, y1, w1)
+                x0, y0, _, w0 = corner(positions, faces[face, 0])
+                x1, y1, _, w1 = corner(positions, faces[face, 1])
+                x2, y2, _, w2 = corner(positions, faces[face, 2])
+                m0x, m0y, m0z = cross(x1, y1, w1, x2, y2, w2)
+                m1x, m1y, m1z = cross(x2, y2, w2, x0, y0, w0)
+                m2x, m2y, m2z = cross(x0, y0, w0, x1, y1, w1)
                 sum_x, sum_y, sum_z = m0x + m1x + m2x, m0y + m1y + m2y, m0z + m1z + m2z
             fx = (2 * column + 1) / width - 1.0
-            area = sum_x * fx + sum_y * fy + sum_z
-            inverse_area = 1.0 / (area + (AREA_REGULARISER if area >= 0.0 else -AREA_REGULARISER))
-            u = (m0x * fx + m0y * fy + m0z) * inverse_area
-            v = (m1x * fx + m1y * fy + m1z) * inverse_area
-
-            # u = a0 / area and du/dfx = (m0x - u sum_x) / area; likewise for v and for y.
-            toward_u = gu - (gux * sum_x + guy * sum_y) * inverse_area
-            toward_v = gv - (gvx * sum_x + gvy * sum_y) * inverse_area
-            toward_area = -(
-                toward_u * u
-                + toward_v * v
-                + (gux * (m0x - u * sum_x) + guy * (m0y - u * sum_y)) * inverse_area
-                + (gvx * (m1x - v * sum_x) + gvy * (m1y - v * sum_y)) * inverse_area
+            h0x, h0y, h0z, h1x, h1y, h1z, h2x, h2y, h2z = toward_vectors(
+                m0x, m0y, m0z, m1x, m1y, m1z, sum_x, sum_y, sum_z, fx, fy, gu, gv, gux, guy, gvx, gvy
             )
-            # a_i = f . m_i and area = f . (m0 + m1 + m2).
-            shared_x, shared_y = -(gux * u + gvx * v), -(guy * u + gvy * v)
-            toward_a0, toward_a1 = toward_u + toward_area, toward_v + toward_area
-            gathered[0, 0] += (toward_a0 * fx + gux + shared_x) * inverse_area
-            gathered[0, 1] += (toward_a0 * fy + guy + shared_y) * inverse_area
-            gathered[0, 2] += toward_a0 * inverse_area
-            gathered[1, 0] += (toward_a1 * fx + gvx + shared_x) * inverse_area
-            gathered[1, 1] += (toward_a1 * fy + gvy + shared_y) * inverse_area
-            gathered[1, 2] += toward_a1 * inverse_area
-            gathered[2, 0] += (toward_area * fx + shared_x) * inverse_area
-            gathered[2, 1] += (toward_area * fy + shared_y) * inverse_area
-            gathered[2, 2] += toward_area * inverse_area
+            gathered[0, 0] += h0x
+            gathered[0, 1] += h0y
+            gathered[0, 2] += h0z
+            gathered[1, 0] += h1x
+            gathered[1, 1] += h1y
+            gathered[1, 2] += h1z
+            gathered[2, 0] += h2x
+            gathered[2, 1] += h2y
+            gathered[2, 2] += h2z
     if last_face >= 0:
         _pass_to_corners(positions, faces, last_face, gathered, position_gradient)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@no_type_check
+def toward_vectors(m0x, m0y, m0z, m1x, m1y, m1z, sum_x, sum_y, sum_z, fx, fy, gu, gv, gux, guy, gvx, gvy):
+    """The gradients h_i towards the vectors m_i = p_j x p_k, of the weights at a pixel centre.
+
+    Args:
+        sum_x, sum_y, sum_z: m_0 + m_1 + m_2.
+        gu, gv: Gradients towards u and v.
+        gux, guy, gvx, gvy: Gradients towards their derivatives by fx and fy.
+    """
+    area = sum_x * fx + sum_y * fy + sum_z
+    inverse_area = 1.0 / (area + (AREA_REGULARISER if area >= 0.0 else -AREA_REGULARISER))
+    u = (m0x * fx + m0y * fy + m0z) * inverse_area
+    v = (m1x * fx + m1y * fy + m1z) * inverse_area
+
+    # u = a0 / area and du/dfx = (m0x - u sum_x) / area; likewise for v and for y.
+    toward_u = gu - (gux * sum_x + guy * sum_y) * inverse_area
+    toward_v = gv - (gvx * sum_x + gvy * sum_y) * inverse_area
+    toward_area = -(
+        toward_u * u
+        + toward_v * v
+        + (gux * (m0x - u * sum_x) + guy * (m0y - u * sum_y)) * inverse_area
+        + (gvx * (m1x - v * sum_x) + gvy * (m1y - v * sum_y)) * inverse_area
+    )
+    # a_i = f . m_i and area = f . (m0 + m1 + m2).
+    shared_x, shared_y = -(gux * u + gvx * v), -(guy * u + gvy * v)
+    toward_a0, toward_a1 = toward_u + toward_area, toward_v + toward_area
+    return (
+        (toward_a0 * fx + gux + shared_x) * inverse_area,
+        (toward_a0 * fy + guy + shared_y) * inverse_area,
+        toward_a0 * inverse_area,
+        (toward_a1 * fx + gvx + shared_x) * inverse_area,
+        (toward_a1 * fy + gvy + shared_y) * inverse_area,
+        toward_a1 * inverse_area,
+        (toward_area * fx + shared_x) * inverse_area,
+        (toward_area * fy + shared_y) * inverse_area,
+        toward_area * inverse_area,
+    )
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
@@ -357,8 +464,8 @@ def _pass_to_corners(positions, faces, face, gathered, position_gradient):
     for i in range(3):
         j, k = faces[face, (i + 1) % 3], faces[face, (i + 2) % 3]
         hx, hy, hz = gathered[i, 0], gathered[i, 1], gathered[i, 2]
-        xj, yj, _, wj = _corner(positions, j)
-        xk, yk, _, wk = _corner(positions, k)
+        xj, yj, _, wj = corner(positions, j)
+        xk, yk, _, wk = corner(positions, k)
         _add_cross(position_gradient, j, xk, yk, wk, hx, hy, hz)
         _add_cross(position_gradient, k, hx, hy, hz, xj, yj, wj)
         gathered[i, 0] = gathered[i, 1] = gathered[i, 2] = 0.0
@@ -368,7 +475,7 @@ def _pass_to_corners(positions, faces, face, gathered, position_gradient):
 @no_type_check
 def _add_cross(position_gradient, vertex, ax, ay, az, bx, by, bz):
     """Adds a x b to the x, y and w of a vertex."""
-    x, y, w = _cross(ax, ay, az, bx, by, bz)
+    x, y, w = cross(ax, ay, az, bx, by, bz)
     position_gradient[vertex, 0] += x
     position_gradient[vertex, 1] += y
     position_gradient[vertex, 3] += w

@@ -65,7 +65,7 @@ class PortableRasteriser:
         resolution: tuple[int, int],
     ) -> tuple[Float[Tensor, "views height width 4"], Float[Tensor, "views height width 4"]]:
         """See `Rasteriser.rasterize`. Of faces at the same depth the last one is seen; both sides of a face are."""
-        _check_tensor("clip_positions", clip_positions)
+        check_tensor("clip_positions", clip_positions)
         height, width = resolution
         if not (1 <= height <= MAX_RESOLUTION and 1 <= width <= MAX_RESOLUTION):
             raise ValueError(f"resolution must be (height, width) within 1 to {MAX_RESOLUTION}, got {resolution}")
@@ -83,17 +83,17 @@ class PortableRasteriser:
         differentiate: Literal["all"] | list[int] | None = None,
     ) -> tuple[Float[Tensor, "views height width channels"], Float[Tensor, "views height width derivatives"]]:
         """See `Rasteriser.interpolate`. Channels to differentiate may be negative, counted from the end."""
-        _check_tensor("attributes", attributes)
-        _check_tensor("raster", raster)
-        _check_count_of_images("attributes", len(attributes), len(raster))
+        check_tensor("attributes", attributes)
+        check_tensor("raster", raster)
+        check_count_of_images("attributes", len(attributes), len(raster))
         topology = _Topology.of(faces)
         topology.check_vertex_count(attributes.shape[1])
         _check_face_ids(raster, topology)
-        chosen = _chosen_channels(differentiate, attributes.shape[-1])
+        chosen = chosen_channels(differentiate, attributes.shape[-1])
         if chosen and raster_derivatives is None:
             raise ValueError("differentiate needs raster_derivatives, the second result of rasterize")
         if raster_derivatives is not None:
-            _check_tensor("raster_derivatives", raster_derivatives)
+            check_tensor("raster_derivatives", raster_derivatives)
         derivatives = _to_cpu(raster_derivatives) if chosen and raster_derivatives is not None else None
         values, by_pixel = _Interpolate.apply(_to_cpu(attributes), _to_cpu(raster), derivatives, topology, chosen)
         return values.to(attributes.device), by_pixel.to(attributes.device)
@@ -112,26 +112,26 @@ class PortableRasteriser:
         pixel's footprint. `auto` is `linear`, or `linear-mipmap-linear` when `uv_derivatives` are given. Where uv is
         not finite the result is 0.
         """
-        _check_tensor("texture", texture)
-        _check_tensor("uv", uv)
-        _check_count_of_images("texture", len(texture), len(uv))
+        check_tensor("texture", texture)
+        check_tensor("uv", uv)
+        check_count_of_images("texture", len(texture), len(uv))
         if texture.shape[1] == 0 or texture.shape[2] == 0:
             raise ValueError(f"a texture needs at least one texel, got shape {tuple(texture.shape)}")
         if filter_mode == "auto":
             filter_mode = "linear" if uv_derivatives is None else "linear-mipmap-linear"
-        if filter_mode not in _FILTERS:
-            raise ValueError(f"filter_mode must be auto, {', '.join(_FILTERS)}; got {filter_mode!r}")
-        if boundary_mode not in _BOUNDARIES:
-            raise ValueError(f"boundary_mode must be {', '.join(_BOUNDARIES)}; got {boundary_mode!r}")
+        if filter_mode not in FILTERS:
+            raise ValueError(f"filter_mode must be auto, {', '.join(FILTERS)}; got {filter_mode!r}")
+        if boundary_mode not in BOUNDARIES:
+            raise ValueError(f"boundary_mode must be {', '.join(BOUNDARIES)}; got {boundary_mode!r}")
         if "mipmap" not in filter_mode:
             uv_derivatives = None
         elif uv_derivatives is None:
             raise ValueError(f"filter_mode {filter_mode!r} needs uv_derivatives, the second result of interpolate")
         else:
-            _check_tensor("uv_derivatives", uv_derivatives)
+            check_tensor("uv_derivatives", uv_derivatives)
         footprints = None if uv_derivatives is None else _to_cpu(uv_derivatives)
         sampled = _SampleTexture.apply(
-            _to_cpu(texture), _to_cpu(uv), footprints, _FILTERS[filter_mode], _BOUNDARIES[boundary_mode]
+            _to_cpu(texture), _to_cpu(uv), footprints, FILTERS[filter_mode], BOUNDARIES[boundary_mode]
         )
         return sampled.to(uv.device)
 
@@ -147,9 +147,9 @@ class PortableRasteriser:
         No silhouette is seen at faces that reach behind the eye, nor where surfaces pass through each other. Pixels
         that several silhouettes cross get the sum of the blends, so that values may leave the range of the colours.
         """
-        _check_tensor("colours", colours)
-        _check_tensor("raster", raster)
-        _check_tensor("clip_positions", clip_positions)
+        check_tensor("colours", colours)
+        check_tensor("raster", raster)
+        check_tensor("clip_positions", clip_positions)
         if not len(colours) == len(raster) == len(clip_positions):
             counts = f"{len(colours)}, {len(raster)} and {len(clip_positions)}"
             raise ValueError(f"colours, raster and clip_positions must hold as many views, got {counts}")
@@ -162,7 +162,7 @@ class PortableRasteriser:
         return blended.to(colours.device)
 
 
-def _chosen_channels(differentiate: Literal["all"] | list[int] | None, channels: int) -> list[int]:
+def chosen_channels(differentiate: Literal["all"] | list[int] | None, channels: int) -> list[int]:
     if differentiate is None:
         return []
     if differentiate == "all":
@@ -173,12 +173,12 @@ def _chosen_channels(differentiate: Literal["all"] | list[int] | None, channels:
     return [channel % channels for channel in differentiate]
 
 
-def _check_tensor(name: str, tensor: Tensor) -> None:
+def check_tensor(name: str, tensor: Tensor) -> None:
     if tensor.dtype != torch.float32:
         raise ValueError(f"{name} must be float32, got {tensor.dtype}")
 
 
-def _check_count_of_images(name: str, count: int, views: int) -> None:
+def check_count_of_images(name: str, count: int, views: int) -> None:
     if count not in (1, views):
         raise ValueError(f"{name} must come once, or once for each of {views} views; got {count}")
 
@@ -493,13 +493,13 @@ class _Antialias(torch.autograd.Function):
         return colour_gradient, position_gradient, None, None, None
 
 
-_FILTERS = {
+FILTERS = {
     "nearest": texture_kernels.NEAREST,
     "linear": texture_kernels.LINEAR,
     "linear-mipmap-nearest": texture_kernels.LINEAR_MIPMAP_NEAREST,
     "linear-mipmap-linear": texture_kernels.LINEAR_MIPMAP_LINEAR,
 }
-_BOUNDARIES = {"wrap": texture_kernels.WRAP, "clamp": texture_kernels.CLAMP, "zero": texture_kernels.ZERO}
+BOUNDARIES = {"wrap": texture_kernels.WRAP, "clamp": texture_kernels.CLAMP, "zero": texture_kernels.ZERO}
 
 
 def mipmap_level_count(height: int, width: int) -> int:
@@ -510,7 +510,7 @@ def mipmap_level_count(height: int, width: int) -> int:
     return count
 
 
-def _pyramid_levels(height: int, width: int, count: int) -> np.ndarray:
+def pyramid_levels(height: int, width: int, count: int) -> np.ndarray:
     """First texel, height and width of each level; int64 [levels, 3]."""
     levels, first = [], 0
     for _ in range(count):
@@ -530,7 +530,7 @@ class _SampleTexture(torch.autograd.Function):
     def forward(ctx, texture: Tensor, uv: Tensor, footprints: Tensor | None, filter_code: int, boundary_code: int):
         views, image_height, image_width, _ = uv.shape
         _, height, width, channels = texture.shape
-        levels = _pyramid_levels(height, width, 1 if footprints is None else mipmap_level_count(height, width))
+        levels = pyramid_levels(height, width, 1 if footprints is None else mipmap_level_count(height, width))
         texels = _build_pyramid(texture, levels)
         sampled = torch.empty(views, image_height, image_width, channels)
         uv_array, footprint_array = _array(uv), _optional_array(footprints, views, 3)

@@ -77,15 +77,15 @@ def sample_texture(texels, levels, uv, footprints, filter_code, boundary_code, s
         if not (np.isfinite(uv[pixel, 0]) and np.isfinite(uv[pixel, 1])):
             continue
         if filter_code == NEAREST:
-            texel = _nearest_texel(levels, uv[pixel, 0], uv[pixel, 1], boundary_code)
+            texel = nearest_texel(levels, uv[pixel, 0], uv[pixel, 1], boundary_code)
             if texel >= 0:
                 for channel in range(channels):
                     sampled[pixel, channel] = texels[texel, channel]
             continue
-        first, fraction = _choose_levels(levels, footprints, pixel, filter_code)
+        first, fraction = choose_levels(levels, footprints, pixel, filter_code)
         for step in range(2 if fraction > 0.0 else 1):
             share = fraction if step else 1.0 - fraction
-            corners, right, up, _, _ = _four_texels(levels, first + step, uv[pixel, 0], uv[pixel, 1], boundary_code)
+            corners, right, up, _, _ = four_texels(levels, first + step, uv[pixel, 0], uv[pixel, 1], boundary_code)
             weights = ((1 - right) * (1 - up), right * (1 - up), (1 - right) * up, right * up)
             for corner in range(4):
                 texel = corners[corner]
@@ -129,17 +129,17 @@ def sample_texture_backward(
         if is_zero:
             continue
         if filter_code == NEAREST:
-            texel = _nearest_texel(levels, uv[pixel, 0], uv[pixel, 1], boundary_code)
+            texel = nearest_texel(levels, uv[pixel, 0], uv[pixel, 1], boundary_code)
             if texel >= 0 and wants_texels:
                 for channel in range(channels):
                     texel_gradient[texel, channel] += sampled_gradient[pixel, channel]
             continue
-        first, fraction = _choose_levels(levels, footprints, pixel, filter_code)
+        first, fraction = choose_levels(levels, footprints, pixel, filter_code)
         toward_fraction = 0.0
         for step in range(2 if fraction > 0.0 else 1):
             share = fraction if step else 1.0 - fraction
             level = first + step
-            corners, right, up, moves_right, moves_up = _four_texels(
+            corners, right, up, moves_right, moves_up = four_texels(
                 levels, level, uv[pixel, 0], uv[pixel, 1], boundary_code
             )
             weights = ((1 - right) * (1 - up), right * (1 - up), (1 - right) * up, right * up)
@@ -165,12 +165,12 @@ def sample_texture_backward(
                 uv_gradient[pixel, 1] += share * toward_up * levels[level, 1] * moves_up
             toward_fraction += toward_share if step else -toward_share
         if wants_footprints and fraction > 0.0:
-            _pass_to_footprint(levels, footprints, pixel, toward_fraction, footprint_gradient)
+            pass_to_footprint(levels, footprints, pixel, toward_fraction, footprint_gradient)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
-def _nearest_texel(levels, u, v, boundary_code):
+def nearest_texel(levels, u, v, boundary_code):
     """The texel of level 0 that holds a point, -1 outside of the texture where that counts as zero."""
     height, width = levels[0, 1], levels[0, 2]
     if boundary_code == WRAP:
@@ -185,7 +185,7 @@ def _nearest_texel(levels, u, v, boundary_code):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
-def _four_texels(levels, level, u, v, boundary_code):
+def four_texels(levels, level, u, v, boundary_code):
     """The texels around a point, -1 for those that count as zero, and where between them it lies.
 
     Returns:
@@ -241,7 +241,7 @@ def _footprint_axis(levels, footprints, pixel):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
-def _choose_levels(levels, footprints, pixel, filter_code):
+def choose_levels(levels, footprints, pixel, filter_code):
     """The level to look at, and the share of the next smaller one."""
     highest = len(levels) - 1
     if filter_code == LINEAR or highest == 0:
@@ -258,7 +258,7 @@ def _choose_levels(levels, footprints, pixel, filter_code):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
-def _pass_to_footprint(levels, footprints, pixel, toward_level, footprint_gradient):
+def pass_to_footprint(levels, footprints, pixel, toward_level, footprint_gradient):
     """Adds to the gradient of a footprint what the mipmap level passes on; level = log2(longer axis)."""
     height, width = np.float64(levels[0, 1]), np.float64(levels[0, 2])
     squared_axis, ux, uy, vx, vy, half_difference, mixed, root = _footprint_axis(levels, footprints, pixel)

@@ -213,7 +213,11 @@ def _settings_of(message: SubmitJob, prior: str) -> JobSettings:
         return TextureMeshSettings(**chosen, mesh=_SENT_MESH, up="z")
     if message.task == "sketch":
         return SketchToMeshSettings(
-            **chosen, faces=wire.faces, views=None, mesh=None if message.mesh is None else _SENT_MESH
+            **chosen,
+            faces=wire.faces,
+            views=None,
+            mesh=None if message.mesh is None else _SENT_MESH,
+            to_real=wire.to_real,
         )
     return TextToMeshSettings(**chosen, faces=wire.faces)
 

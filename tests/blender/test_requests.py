@@ -83,6 +83,24 @@ def test_the_strength_of_the_first_shape_is_sent_once_the_job_is_there(connected
     assert server.of(UpdateJob)[0].mesh_weight == 3.0
 
 
+def test_selected_objects_are_made_real_as_a_sketch_in_3d(connected, server):
+    bpy.ops.mesh.primitive_cube_add()
+
+    job = connected.generate(begin_with="SELECTED", makes_real=True)
+
+    (request,) = server.of(SubmitJob)
+    assert (request.task, request.settings.to_real, request.sketches) == ("sketch", True, ())
+    assert request.mesh is not None
+    assert job.task == "text"  # as the panel calls it
+
+
+def test_nothing_selected_leaves_nothing_to_make_real(connected, server):
+    connected.generate(makes_real=True)
+
+    (request,) = server.of(SubmitJob)
+    assert (request.task, request.settings.to_real) == ("text", False)
+
+
 def test_a_new_seed_each_time(connected, server):
     seeds = []
     for _ in range(2):

@@ -1,5 +1,7 @@
 """Hypothesis strategies for every message, from the kinds of its fields; the rules between fields are added by hand."""
 
+import dataclasses
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -105,6 +107,8 @@ def _with_what_its_task_needs(draw, fields, axes):
     fields["picture"] = fields["picture"] if is_image else None
     if fields["task"] == "texture" and fields["mesh"] is None:
         fields["mesh"] = records(draw, InputMesh)
+    if fields["settings"].to_real and (fields["task"] != "sketch" or fields["mesh"] is None):
+        fields["settings"] = dataclasses.replace(fields["settings"], to_real=False)
     if fields["task"] == "sketch" and not fields["sketches"]:
         fields["sketches"] = (records(draw, Sketch),)
     return fields

@@ -105,7 +105,14 @@ WRONG = [
     ("strokes too long", lambda: strokes(stroke_lengths=np.array([3, 2], np.int32)), "stroke_lengths", "array", "is"),
     ("colours for strokes", lambda: strokes(has_colour=True), "has_colour", "True", "stroke_colours"),
     ("a texture without mesh", lambda: submit_job(task="texture", mesh=None), "mesh", "None", "task is texture"),
-    ("a sketch task without", lambda: submit_job(sketches=()), "sketches", "()", "task is sketch"),
+    ("a sketch task without", lambda: submit_job(sketches=(), mesh=None), "sketches", "()", "task is sketch"),
+    (
+        "a 3D sketch without mesh",
+        lambda: submit_job(settings=Settings(to_real=True), mesh=None),
+        "settings.to_real",
+        "True",
+        "the task sketch with a mesh",
+    ),
     ("a picture for a mesh", lambda: submit_job(picture=tiny_png()), "picture", "bytes", "task is not image"),
     (
         "two sketches of one name",

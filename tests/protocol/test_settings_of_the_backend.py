@@ -48,4 +48,4 @@ def test_the_defaults_are_those_of_the_backend():
     assert {name: of_the_backend[name] for name in of_the_wire if name in of_the_backend} == {
         name: value for name, value in of_the_wire.items() if name in of_the_backend
     }
-    assert of_the_wire.keys() - of_the_backend.keys() == {"lora", "environment"}
+    assert of_the_wire.keys() - of_the_backend.keys() == {"lora", "environment", "to_real"}

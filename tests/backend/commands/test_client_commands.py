@@ -152,8 +152,19 @@ def test_every_setting_of_a_job_can_be_submitted(typed):
     (job,) = server.of(SubmitJob)
     assert {name: getattr(job.settings, name) for name in settings} == settings
     assert job.settings.symmetry == ("x", "z")
-    assert set(dataclasses.asdict(job.settings)) == settings.keys() | {"symmetry"}
+    assert set(dataclasses.asdict(job.settings)) == settings.keys() | {"symmetry", "to_real"}
     assert job.priority == 4
+
+
+def test_a_sketch_in_3d_can_be_submitted_without_drawings(typed, tmp_path):
+    write_tetrahedron(tmp_path / "blockout.ply")
+    with FakeJobServer() as server:
+        result = typed(server, "submit", "sketch", "a blue car", "--mesh", "blockout.ply", "--to-real")
+
+    assert result.exit_code == 0, result.output
+    (job,) = server.of(SubmitJob)
+    assert (job.task, job.settings.to_real, job.sketches) == ("sketch", True, ())
+    assert job.mesh is not None
 
 
 def test_submit_texture_sends_the_mesh_with_z_up(typed, tmp_path):
@@ -317,7 +328,14 @@ def test_submit_wait_of_a_job_that_fails_exits_with_5(typed):
         (["texture", "mug.glb"], "say which mesh and what it is to look like"),
         (["image", "a mug", "--wait", "-o", "m.glb"], "m.glb"),
         (["text", "a mug", "--symmetry", "left"], "symmetry must name axes to mirror across"),
-        (["sketch", "a mug"], "say what to make and from where it was drawn, such as: sketchbridge submit sketch"),
+        (
+            ["sketch", "a mug"],
+            "say what to make and from where it was drawn, or from which mesh, such as: sketchbridge",
+        ),
+        (
+            ["sketch", "a mug", "--view", "front=a.png", "--to-real"],
+            "--to-real makes a blocked-out mesh real, and none",
+        ),
         (["sketch", "a mug", "--view", "mug.png"], "names no file; write front=mug.png"),
         (["sketch", "a mug", "--view", "front=mug.png"], "there is no picture mug.png"),
         (["sketch", "a mug", "--view", "front=mug.svg"], "the drawing mug.svg cannot be read"),

@@ -47,6 +47,19 @@ def test_drawings_and_a_sentence_become_a_run_whose_report_shows_how_they_fit():
     assert "how well the drawings fit: front: IoU 0.93; left,lines: 50 % of the lines met" in messages(result)
 
 
+def test_a_mesh_alone_is_a_sketch_in_3d(monkeypatch):
+    monkeypatch.setattr(FakeSketchJob, "scores", lambda job: [])
+
+    result = sketchbridge("sketch", "a blue car", "--mesh", "blockout.obj", "--to-real", "-o", "car.glb")
+
+    assert result.exit_code == 0, result.output
+    settings = json.loads((only_run() / "settings.json").read_text())["settings"]
+    assert (settings["views"], settings["to_real"]) == ([], True)
+    assert settings["mesh"] == str(Path.cwd() / "blockout.obj")
+    assert not (only_run() / "sketches.json").exists()
+    assert "how well the drawings fit" not in messages(result)
+
+
 def test_a_stopped_run_says_how_to_go_on_and_does(monkeypatch):
     monkeypatch.setattr(FakeJob, "interrupt_at", 7)
 

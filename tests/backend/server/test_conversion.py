@@ -270,6 +270,17 @@ def test_a_finished_sketch_job_says_how_well_it_fits():
     assert re.fullmatch(r"how well the drawings fit: front: IoU 0\.9\d", notes[-1])
 
 
+def test_a_sketch_in_3d_needs_no_drawing_and_is_bridged_from_the_first_step():
+    asked = request("sketch", Settings(steps=1, quality="draft", to_real=True), mesh=box_mesh())
+
+    task = asked.make_task(print, loader)
+    (step,) = list(task.steps())
+
+    assert step.stage == "bridge"
+    assert task.config.distillation.source_suffix.startswith(", a rough 3D sketch, simple shapes, untextured")
+    assert task.scores() == []
+
+
 def test_a_bad_sketch_of_a_new_job_is_refused_by_name():
     with pytest.raises(BadInput, match=r"the sketch front is a scribble, .* and this job has none"):
         request("sketch", sketches=(sketch_of(drawn="scribble"),)).make_task(print, loader)
