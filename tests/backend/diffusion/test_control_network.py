@@ -1,12 +1,15 @@
 """ControlNets: the embedded prior's own reads drawings; others of the real architecture are loaded, or refused."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
-from diffusers import ControlNetModel
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 
 from backend.diffusion.control_network import Control, ControllablePrior, load_control_network
-from backend.diffusion.diffusers_prior import load_prior
+from backend.diffusion.diffusers_prior import DiffusersPrior, load_prior
 from backend.errors import BadInput, MissingModel
+from tools.embedded_training.architecture import make_scheduler, make_text_encoder, make_tokenizer
 from tools.embedded_training.control import make_control_network
 from tools.embedded_world.pictures import render_pictures
 
@@ -157,3 +160,34 @@ def test_pickled_weights_are_refused(prior, tmp_path):
 
     with pytest.raises(MissingModel, match="cannot be loaded"):
         load_control_network(str(tmp_path), prior.unet, CPU, torch.float32, 8)
+
+
+def test_a_network_of_stable_diffusions_architecture_is_read_beside_such_a_pipeline(tmp_path):
+    torch.manual_seed(0)
+    widths = (32, 64, 64, 64)
+    tokenizer = make_tokenizer(["a", "red", "mug"])
+    down = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
+    pipeline = SimpleNamespace(
+        unet=UNet2DConditionModel(
+            sample_size=8, block_out_channels=widths, down_block_types=down, cross_attention_dim=160,
+            attention_head_dim=4, norm_num_groups=8,
+        ),
+        vae=AutoencoderKL(block_out_channels=(8, 8, 8, 8), latent_channels=4, norm_num_groups=4,
+                          down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4),
+        text_encoder=make_text_encoder(tokenizer), tokenizer=tokenizer, scheduler=make_scheduler(),
+    )  # fmt: skip
+    network = ControlNetModel.from_unet(pipeline.unet)
+    with torch.no_grad():
+        network.controlnet_mid_block.weight.normal_()  # one that has been trained adds something
+    network.save_pretrained(tmp_path)
+    prior = DiffusersPrior(pipeline, "random", CPU)
+    prior.use_control_network(str(tmp_path))
+    noisy, timesteps = torch.randn(2, 4, 8, 8), torch.tensor([300, 700])
+    embeddings = prior.embed_prompts(["a red mug", "a mug"])
+    ink = torch.rand(2, 96, 96)
+
+    found = prior.predict_controlled_noise(noisy, timesteps, embeddings, Control(ink, (1.0, 0.0)))
+
+    plain = prior.predict_noise(noisy, timesteps, embeddings)
+    assert (found[0] - plain[0]).abs().max() > 0.01
+    torch.testing.assert_close(found[1], plain[1], rtol=1e-3, atol=1e-4)
