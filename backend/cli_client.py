@@ -30,10 +30,45 @@ class FrameFormatName(StrEnum):
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Registers `submit`, `jobs`, `watch`, `steer`, `pause`, `resume`, `cancel`, `fetch`, `delete` and `status`."""
+    """Registers `submit`, `batch` and the commands for jobs that are there."""
     app.add_typer(submit, name="submit", rich_help_panel=PANEL)
-    for command in (jobs, watch, steer, pause, resume, cancel, fetch, delete, status):
+    for command in (batch, jobs, watch, steer, pause, resume, cancel, fetch, delete, status):
         app.command(epilog=EXIT_CODES, rich_help_panel=PANEL)(command)
+
+
+def batch(
+    table: Annotated[Path, typer.Argument(metavar="FILE.csv", help="A row per job.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="For meshes and page.")],
+    variations: Annotated[
+        int, typer.Option(metavar="N", help="So many of each row, with the seeds that follow its own.")
+    ] = 1,
+    no_turntables: Annotated[
+        bool, typer.Option("--no-turntables", metavar="", help="No turning pictures, which take seconds each here.")
+    ] = False,
+    server: ServerOption = DEFAULT_SERVER,
+    key: KeyOption = None,
+    as_json: ClientJsonOption = False,
+) -> None:
+    """Makes a table of prompts into a folder of meshes, with a page that shows them turning.
+
+    The first line of the CSV names the columns: prompt, and if need be name, task, seed, quality, steps, faces, \
+texture_size, symmetry, mesh, lock, views (drawings as behind --view, parted by |), to_real, picture, method, \
+guidance_scale, bridge_start, source_suffix, target_suffix, prior, device and priority. Empty cells mean the \
+defaults; files are named from the table's folder. All rows are checked before any is sent.
+
+    After an interruption the same command goes on: what is made stays, nothing is made twice, and a row that has \
+changed is made anew.
+
+    [bold]Examples[/bold]
+
+      sketchbridge batch prompts.csv -o meshes
+      sketchbridge batch prompts.csv -o meshes --variations 4
+    """
+    from backend.commands.batch import BatchWishes, run_batch_command
+    from backend.commands.server_connection import ServerOptions
+
+    options = ServerOptions(server, key, as_json)
+    raise typer.Exit(run_batch_command(options, BatchWishes(table, output, variations, not no_turntables)))
 
 
 def jobs(server: ServerOption = DEFAULT_SERVER, key: KeyOption = None, as_json: ClientJsonOption = False) -> None:

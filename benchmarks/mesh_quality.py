@@ -34,8 +34,8 @@ from backend.evaluation.mesh_scores import (  # noqa: E402
     VIEW_COUNT,
     SurfaceFacts,
     ViewScores,
+    appearance_of,
     mean_saturation,
-    normals_across_seams,
     render_judged_views,
     surface_facts,
     view_scores,
@@ -46,7 +46,6 @@ from backend.evaluation.volume_overlap import VolumeOverlap, volume_iou  # noqa:
 from backend.geometry.triangle_mesh import TriangleMesh  # noqa: E402
 from backend.machine import processor_name, usable_processor_count  # noqa: E402
 from backend.render.rasteriser import choose_rasteriser  # noqa: E402
-from backend.render.renderer import TextureImages, VertexColours  # noqa: E402
 from backend.warm_up import compile_kernels  # noqa: E402
 from benchmarks.mesh_runs import MadeMesh, MeshRun, find_mesh, make_mesh  # noqa: E402
 from tools.embedded_world.shapes import SHAPE_NAMES, canonical_mesh, make_shape  # noqa: E402
@@ -172,15 +171,6 @@ def judge(made: MadeMesh) -> JudgedMesh:
         surface=surface_facts(read.mesh, read.uv),
         saturation=mean_saturation(views),
     )
-
-
-def appearance_of(read: MeshFile) -> TextureImages | VertexColours:
-    """What the file is painted with: its base colour texture, else its vertex colours."""
-    if read.uv is not None and read.base_colour is not None:
-        return TextureImages(read.uv, read.base_colour.float() / 255, normals_across_seams(read.mesh))
-    if read.vertex_colours is not None:
-        return VertexColours(read.vertex_colours.float() / 255)
-    return VertexColours(torch.full_like(read.mesh.positions, 0.8))
 
 
 def views_of(read: MeshFile, resolution: int = _VIEW_PIXELS) -> np.ndarray:

@@ -107,16 +107,7 @@ def run_submit_command(options: ServerOptions, given: dict[str, Any], output: Cl
 
 def _submit(client: Client, command: SubmitCommand, output: ClientOutput) -> int:
     fetch = _fetch_wishes(command)
-    message = SubmitJob(
-        key=uuid.uuid4().hex,
-        task=command.task,
-        prompt=command.prompt or "",
-        settings=_settings_of(command),
-        mesh=_mesh_of(command, output),
-        sketches=_sketches_of(command, output),
-        picture=_picture_of(command, client, output),
-        priority=command.priority,
-    )
+    message = submission(command, uuid.uuid4().hex, client, output)
     accepted: SubmitAccepted = answer_of(client, message, output, SUBMIT_SECONDS)
     job, before = accepted.job, accepted.queue_position
     output.object(event="submitted", job=job, queue_position=before)
@@ -132,6 +123,28 @@ def _submit(client: Client, command: SubmitCommand, output: ClientOutput) -> int
     if output.as_json or fetch is None:
         output.result(job, job=job)
     return code
+
+
+def submission(command: SubmitCommand, key: str, client: Client, output: ClientOutput) -> SubmitJob:
+    """The message that asks for the job, with what its files hold.
+
+    Args:
+        key: Of the job; the same one again asks for the same job.
+
+    Raises:
+        BadInput: A file cannot be used.
+        LocalProtocolError: A setting is none that the wire allows.
+    """
+    return SubmitJob(
+        key=key,
+        task=command.task,
+        prompt=command.prompt or "",
+        settings=_settings_of(command),
+        mesh=_mesh_of(command, output),
+        sketches=_sketches_of(command, output),
+        picture=_picture_of(command, client, output),
+        priority=command.priority,
+    )
 
 
 def _wait_and_fetch(client: Client, job: str, fetch: FetchWishes | None, output: ClientOutput) -> int:

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from backend.appearance.mesh_files import MeshFile
 from backend.cameras import CameraBatch, turntable_cameras
 from backend.errors import BadInput
 from backend.evaluation.classifier import CLASSIFIER_PIXELS, WorldClassifier
@@ -20,7 +21,7 @@ from backend.geometry.decimate import is_closed
 from backend.geometry.triangle_mesh import TriangleMesh
 from backend.geometry.unwrap import uv_overlap_fraction
 from backend.render.rasteriser import Rasteriser
-from backend.render.renderer import Appearance, RenderedViews, render_views
+from backend.render.renderer import Appearance, RenderedViews, TextureImages, VertexColours, render_views
 from backend.render.shading import headlight
 
 VIEW_COUNT = 8
@@ -111,6 +112,15 @@ def normals_across_seams(mesh: TriangleMesh) -> Float[Tensor, "vertices 3"]:
     """Unit normals that are equal where vertices are doubled, so that no seam shows under a light."""
     merged, vertex = _merged(mesh)
     return merged.vertex_normals()[vertex]
+
+
+def appearance_of(read: MeshFile) -> TextureImages | VertexColours:
+    """What the file is painted with: its base colour texture, else its vertex colours."""
+    if read.uv is not None and read.base_colour is not None:
+        return TextureImages(read.uv, read.base_colour.float() / 255, normals_across_seams(read.mesh))
+    if read.vertex_colours is not None:
+        return VertexColours(read.vertex_colours.float() / 255)
+    return VertexColours(torch.full_like(read.mesh.positions, 0.8))
 
 
 def _merged(mesh: TriangleMesh) -> tuple[TriangleMesh, Tensor]:

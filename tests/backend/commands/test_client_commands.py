@@ -106,7 +106,9 @@ print(sorted({{"torch", "numpy", "zmq", "trimesh", "PIL"}} & set(sys.modules)))
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("name", ["jobs", "watch", "steer", "pause", "resume", "cancel", "fetch", "delete", "status"])
+@pytest.mark.parametrize(
+    "name", ["batch", "jobs", "watch", "steer", "pause", "resume", "cancel", "fetch", "delete", "status"]
+)
 def test_the_help_of_every_command_has_its_exit_codes_and_where_the_server_is(name, typed):
     with FakeJobServer() as server:
         shown = " ".join(typed(server, name, "--help").stdout.split())
