@@ -34,6 +34,8 @@ class ServedPrior:
     offered: Prior
     model: str
     """A diffusers folder, a hub id, or "embedded"."""
+    controlnet: str | None = None
+    """That reads line drawings for it: a folder, a hub id, or "embedded"; None for none."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Housekeeping:
 class ServerConfig:
     """All of `server.toml`. The defaults are those of no file at all."""
 
-    priors: tuple[ServedPrior, ...] = (ServedPrior(EMBEDDED_PRIOR, "embedded"),)
+    priors: tuple[ServedPrior, ...] = (ServedPrior(EMBEDDED_PRIOR, "embedded", "embedded"),)
     loras: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Name to file."""
     environments: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -86,8 +88,13 @@ class ServerConfig:
         """The folder or id behind the name of each prior."""
         return {each.offered.name: each.model for each in self.priors}
 
+    @property
+    def controlnets(self) -> dict[str, str]:
+        """The folder or id of the ControlNet of each prior that has one."""
+        return {each.offered.name: each.controlnet for each in self.priors if each.controlnet is not None}
 
-_PRIOR_KINDS: dict[str, Kind] = {"model": _PLACE} | {
+
+_PRIOR_KINDS: dict[str, Kind] = {"model": _PLACE, "controlnet": _PLACE} | {
     name: kind for name, kind in kinds_of(Prior).items() if name != "name"
 }
 _QUOTA_KINDS: dict[str, Kind] = {"result_bytes": Whole(10**6, 2**60), "result_days": Number(0.01, 1e5)}
@@ -136,7 +143,7 @@ def configuration_from(given: Mapping[str, Any], folder: Path) -> ServerConfig:
     known = ("embedded_prior", "devices", "priors", "loras", "environments", "limits", "quotas", "server")
     _refuse_unknown(given, known, "")
     embedded = _checked(Flag(), given.get("embedded_prior", True), "embedded_prior")
-    priors = [ServedPrior(EMBEDDED_PRIOR, "embedded")] if embedded else []
+    priors = [ServedPrior(EMBEDDED_PRIOR, "embedded", "embedded")] if embedded else []
     for name, table in _named(given, "priors").items():
         priors.append(_prior(name, table, folder))
         if name == EMBEDDED_PRIOR.name and embedded:
@@ -162,13 +169,21 @@ def _prior(name: str, table: Any, folder: Path) -> ServedPrior:
     if not isinstance(table, dict) or "model" not in table:
         raise LocalProtocolError.at(f"{path}.model", None, "given: a diffusers folder or a hub id")
     values = _values(_PRIOR_KINDS, table, path)
-    model = values.pop("model")
-    # Whatever begins like a path is one; an id such as runwayml/stable-diffusion-v1-5 stays.
-    if model.startswith((".", "/", "~")) or (folder / model).is_dir():
-        model = str((folder / Path(model).expanduser()).absolute())
-        if not Path(model).is_dir():
-            raise LocalProtocolError.at(f"{path}.model", model, "a folder that is there, or a hub id")
-    return ServedPrior(Prior(name=name, **values), model)
+    model = _model_place(f"{path}.model", values.pop("model"), folder)
+    controlnet = values.pop("controlnet", None)
+    if controlnet is not None:
+        controlnet = _model_place(f"{path}.controlnet", controlnet, folder)
+    return ServedPrior(Prior(name=name, **values), model, controlnet)
+
+
+def _model_place(path: str, place: str, folder: Path) -> str:
+    """Whatever begins like a path is one; an id such as runwayml/stable-diffusion-v1-5 stays."""
+    if not place.startswith((".", "/", "~")) and not (folder / place).is_dir():
+        return place
+    absolute = (folder / Path(place).expanduser()).absolute()
+    if not absolute.is_dir():
+        raise LocalProtocolError.at(path, str(absolute), "a folder that is there, or a hub id")
+    return str(absolute)
 
 
 def _files(given: Mapping[str, Any], key: str, folder: Path) -> dict[str, str]:

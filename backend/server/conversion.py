@@ -18,7 +18,7 @@ from backend.pictures import FinishedPictures, encode_picture, read_png
 from backend.server.mesh_conversion import placed_mesh, placement_of, textured_mesh, untextured_mesh
 from backend.server.sketch_conversion import placed_sketch, placed_sketches
 from backend.server.worker_config import WorkerConfig
-from backend.sketch_config import SketchToMeshSettings
+from backend.sketch_config import NO_CONTROLNET, SketchToMeshSettings
 from backend.sketches.overlay import fit_sentence
 from backend.sketches.sketch import Sketch
 from backend.steering import Steering
@@ -63,7 +63,8 @@ class JobRequest:
         if prior is None:
             known = ", ".join(config.priors) or "none"
             raise MissingModel(f"the model {message.settings.prior} is not on the server any more; it has: {known}")
-        return cls(message, _settings_of(message, prior), placement_of(message))
+        controlnet = config.controlnets.get(message.settings.prior)
+        return cls(message, _settings_of(message, prior, controlnet), placement_of(message))
 
     def make_task(self, notice: Callable[[str], None], loader: PriorLoader) -> ServedTask:
         """Sets the task up, ready for its first step.
@@ -201,7 +202,7 @@ def _refuse_what_is_not_there(message: SubmitJob) -> None:
         raise BadInput("this server has no NVIDIA GPU that can be used; ask for the device auto or cpu")
 
 
-def _settings_of(message: SubmitJob, prior: str) -> JobSettings:
+def _settings_of(message: SubmitJob, prior: str, controlnet: str | None) -> JobSettings:
     wire = message.settings
     chosen: dict[str, Any] = {name: getattr(wire, name) for name in _AS_THEY_ARE}
     chosen |= {"prompt": message.prompt, "prior": prior}
@@ -218,6 +219,7 @@ def _settings_of(message: SubmitJob, prior: str) -> JobSettings:
             views=None,
             mesh=None if message.mesh is None else _SENT_MESH,
             to_real=wire.to_real,
+            controlnet=controlnet or NO_CONTROLNET,
         )
     return TextToMeshSettings(**chosen, faces=wire.faces)
 

@@ -100,6 +100,8 @@ class JobsConfig:
     """How a server treats jobs. What it has is named here as clients name it."""
 
     priors: frozenset[str] = frozenset({"embedded"})
+    controlled_priors: frozenset[str] = frozenset({"embedded"})
+    """Those of the priors for which there is a ControlNet."""
     loras: frozenset[str] = frozenset()
     environments: frozenset[str] = frozenset()
     tasks: tuple[Task, ...] = ("text", "texture", "sketch", "image")

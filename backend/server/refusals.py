@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from backend.server.configuration import EMBEDDED_PRIOR
 from backend.server.job_record import JobsConfig
 from backend.server.link import safe_sentence
 from backend.server.worker_pool import suits
@@ -51,7 +50,7 @@ def check_submit(message: SubmitJob, limits: Limits, config: JobsConfig, devices
     if settings.faces is not None:
         _require_at_most("settings.faces", settings.faces, limits.faces, "faces")
     _require_at_most("sketches", len(message.sketches), limits.sketches, "sketches")
-    _refuse_scribbles(message.sketches, settings.prior)
+    _refuse_scribbles(message.sketches, settings.prior, config)
 
 
 def check_update(message: UpdateJob, limits: Limits, config: JobsConfig) -> None:
@@ -116,9 +115,9 @@ def _require_size(path: str, mesh: InputMesh | None, limits: Limits) -> None:
         _require_at_most(f"{path}.faces", len(mesh.faces), limits.faces, "faces")
 
 
-def _refuse_scribbles(sketches: Iterable[Sketch], prior: str) -> None:
+def _refuse_scribbles(sketches: Iterable[Sketch], prior: str, config: JobsConfig) -> None:
     """Before they cost a job. Those of an update are left out by the job, which knows its prior."""
-    if prior == EMBEDDED_PRIOR.name:
+    if prior in config.controlled_priors:
         return
     for index, sketch in enumerate(sketches):
         if sketch.drawn == "scribble":

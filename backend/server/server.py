@@ -244,6 +244,7 @@ class Server:
         given = self._options.checkpoint_seconds
         return JobsConfig(
             priors=frozenset(each.offered.name for each in config.priors),
+            controlled_priors=frozenset(config.controlnets),
             loras=frozenset(config.loras),
             environments=frozenset(config.environments),
             checkpoint_seconds=config.server.checkpoint_seconds if given is None else given,
@@ -263,7 +264,12 @@ class Server:
 
     def _make_local_executor(self, devices: list[Device], address: Callable[[], str], send: Send) -> Executor:
         state, config = self._options.state, self._options.config
-        places = {"priors": config.models, "loras": dict(config.loras), "environments": dict(config.environments)}
+        places = {
+            "priors": config.models,
+            "controlnets": config.controlnets,
+            "loras": dict(config.loras),
+            "environments": dict(config.environments),
+        }
         write_whole_file(state / WORKER_CONFIG, json.dumps(places).encode())
         command = (sys.executable, "-m", "backend.server.worker", "--config", str(state / WORKER_CONFIG))
         names = [each.name for each in devices]

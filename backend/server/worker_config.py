@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backend.errors import BadInput
 
-_KEYS = ("priors", "loras", "environments")
+_KEYS = ("priors", "controlnets", "loras", "environments")
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,8 @@ class WorkerConfig:
 
     priors: Mapping[str, str] = field(default_factory=lambda: {"embedded": "embedded"})
     """To a diffusers folder, a hub id, or "embedded"."""
+    controlnets: Mapping[str, str] = field(default_factory=lambda: {"embedded": "embedded"})
+    """From the names of priors to folders or hub ids."""
     loras: Mapping[str, str] = field(default_factory=dict)
     """To files."""
     environments: Mapping[str, str] = field(default_factory=dict)
@@ -25,7 +27,7 @@ class WorkerConfig:
 
 
 def read_worker_config(path: Path) -> WorkerConfig:
-    """The configuration in a file: {"priors": {NAME: PLACE}, "loras": {...}, "environments": {...}}, each optional.
+    """The configuration in a file: {"priors": {NAME: PLACE}, "controlnets": {...}, ...}, each optional.
 
     Raises:
         BadInput: It cannot be read, or holds something else.

@@ -13,6 +13,7 @@ devices = ["cuda:0", "cuda:1"]
 
 [priors.sd15]
 model = "models/sd15"
+controlnet = "lllyasviel/control_v11p_sd15_scribble"
 title = "Stable Diffusion 1.5"
 resolution = 512
 tasks = ["text", "texture"]
@@ -69,6 +70,7 @@ def test_everything_that_can_be_set(read, tmp_path):
     assert [each.offered.name for each in config.priors] == ["embedded", "sd15", "hub"]
     assert config.priors[1].offered.tasks == ("text", "texture")
     assert config.models["sd15"] == str(tmp_path / "models" / "sd15")
+    assert config.controlnets == {"embedded": "embedded", "sd15": "lllyasviel/control_v11p_sd15_scribble"}
     assert config.models["hub"] == "someone/some-model"
     assert config.loras == {"watercolour": str(tmp_path / "models" / "watercolour.safetensors")}
     assert config.environments == {"studio": str(tmp_path / "studio.exr")}

@@ -243,7 +243,7 @@ def test_a_sketch_job_begins_as_what_was_drawn_in_the_clients_scene():
     mesh = asked.partial("job-1", asked.make_task(print, loader), 0, 0.0).mesh
 
     assert asked.settings == SketchToMeshSettings(
-        "a red mug", views=None, steps=1, quality="draft", texture_size=64, faces=900
+        "a red mug", views=None, steps=1, quality="draft", texture_size=64, faces=900, controlnet="embedded"
     )
     width, depth, height = np.ptp(mesh.positions, axis=0)
     assert height == pytest.approx(2 * width, rel=0.1)  # as was drawn, in the view from -Y
@@ -377,11 +377,23 @@ def test_an_edited_mesh_that_cannot_be_used_is_left_out_and_told():
     assert "the edited mesh was left out: the mesh reaches 6 m" in notices[0]
 
 
+def test_a_job_takes_the_controlnet_of_its_prior():
+    config = WorkerConfig({"embedded": "embedded", "large": "/models/large", "other": "/models/other"},
+                          {"embedded": "embedded", "large": "/models/scribble"})  # fmt: skip
+
+    def chosen(prior):
+        message = SubmitJob(key="a-key-of-a-test", task="sketch", prompt="a mug", sketches=(sketch_of(),),
+                            settings=Settings(prior=prior))  # fmt: skip
+        return JobRequest.of(message, config).settings.chosen_controlnet
+
+    assert [chosen(prior) for prior in ("embedded", "large", "other")] == ["embedded", "/models/scribble", None]
+
+
 def test_the_workers_configuration_is_read_and_mistakes_are_named(tmp_path):
     good, bad = tmp_path / "good.json", tmp_path / "bad.json"
-    good.write_text('{"priors": {"large": "/models/large"}}')
+    good.write_text('{"priors": {"large": "/models/large"}, "controlnets": {"large": "/models/scribble"}}')
     bad.write_text('{"priors": {"large": 3}}')
 
-    assert read_worker_config(good) == WorkerConfig({"large": "/models/large"})
+    assert read_worker_config(good) == WorkerConfig({"large": "/models/large"}, {"large": "/models/scribble"})
     with pytest.raises(BadInput, match="priors in the worker's configuration"):
         read_worker_config(bad)

@@ -167,15 +167,19 @@ def test_sketches_are_counted_where_they_are_served(tmp_path):
 
 
 def test_scribbles_are_refused_before_they_cost_a_job_of_a_model_without_a_controlnet(tmp_path):
-    bench = Bench(tmp_path, tasks=("text", "sketch"), priors=frozenset({"embedded", "sd"}))
+    priors = frozenset({"embedded", "sd", "sd15"})
+    bench = Bench(tmp_path, priors=priors, controlled_priors=frozenset({"embedded", "sd15"}))
     sketches = (strokes(), strokes(name="idea", drawn="scribble"))
 
     refused = bench.ask(bench.submission(task="sketch", sketches=sketches, settings=Settings(prior="sd")))
-    taken = bench.ask(bench.submission(task="sketch", sketches=sketches))
+    taken = [
+        bench.ask(bench.submission(task="sketch", sketches=sketches, settings=Settings(prior=prior)))
+        for prior in ("embedded", "sd15")
+    ]
 
     assert is_refusal(refused, "bad-message", "idea is a scribble", "sketches[1].drawn", "lines or outline")
     assert "none for the model sd" in refused.sentence
-    assert isinstance(taken, SubmitAccepted)
+    assert all(isinstance(answer, SubmitAccepted) for answer in taken)
 
 
 def test_jobs_of_one_client_are_limited_and_others_are_not_affected(tmp_path):
