@@ -84,7 +84,8 @@ class SketchbridgeSettings(bpy.types.PropertyGroup):
     makes_real: BoolProperty(
         name="Make Real",
         default=False,
-        description="Take the selected objects for a sketch in 3D: keep to their design and make it real",
+        description="Take the selected objects for a sketch in 3D, and bridge from it to the real thing from the first "
+        "step on. Without it the prompt shapes the mesh first",
     )
     locked_group: StringProperty(
         name="Locked",
