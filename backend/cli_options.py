@@ -28,6 +28,7 @@ class RasteriserName(StrEnum):
     AUTO = "auto"
     PORTABLE = "portable"
     NVDIFFRAST = "nvdiffrast"
+    CUDA = "cuda"
 
 
 class MethodName(StrEnum):
@@ -174,8 +175,8 @@ ToRealOption = Annotated[
     bool,
     typer.Option(
         "--to-real",
-        help="Take --mesh for a sketch in 3D: keep to its design and make it real, by the bridge from a rough blockout "
-        "from the first step on.",
+        help="Take --mesh for a sketch in 3D and make it real by the bridge from a rough blockout, from the first step "
+        "on. Without it the sentence shapes the mesh first.",
     ),
 ]
 BlockoutOption = Annotated[
@@ -262,7 +263,8 @@ DeviceOption = Annotated[
 RasteriserOption = Annotated[
     RasteriserName | None,
     typer.Option(
-        help="Default: auto, nvdiffrast on a GPU where it is installed, the portable one elsewhere.",
+        help="Default: auto, nvdiffrast on a GPU where it is installed, the portable one elsewhere. cuda is our own on "
+        "a GPU, by numba-cuda; it has not been tried on a card yet.",
         show_default=False,
         rich_help_panel="Machine",
     ),

@@ -63,6 +63,7 @@ def examine_machine() -> list[Finding]:
         ("torch", _torch),
         ("GPU", _gpu),
         ("nvdiffrast", _nvdiffrast),
+        ("CUDA kernels", _cuda_kernels),
         ("rasteriser in use", _rasteriser),
         ("kernels", _kernels),
         ("embedded prior", _embedded_prior),
@@ -190,6 +191,21 @@ def _nvdiffrast() -> Iterator[Finding]:
             'pip install setuptools wheel ninja && pip install --no-build-isolation ".[cuda]"'
             f"{compiler}. Its licence is for non-commercial use",
         )
+
+
+def _cuda_kernels() -> Iterator[Finding]:
+    if not machine.gpus():
+        yield Finding("CUDA kernels", "fine", "not needed without a GPU")
+        return
+    from backend.render.cuda_rasteriser import INSTALL_COMMAND, why_cuda_kernels_cannot_run
+
+    problem = why_cuda_kernels_cannot_run()
+    if problem is None:
+        value = f"numba-cuda {machine.package_version('numba-cuda')}; used with --rasteriser cuda"
+        yield Finding("CUDA kernels", "fine", value)
+    else:
+        value = f"{problem}; only --rasteriser cuda needs it"
+        yield Finding("CUDA kernels", "note", value, f"{INSTALL_COMMAND}, or [cu12] for a torch of CUDA 12")
 
 
 def _rasteriser() -> Iterator[Finding]:

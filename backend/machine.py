@@ -19,7 +19,7 @@ from backend.diffusion import EMBEDDED_FOLDER
 
 RECORDED_PACKAGES = (
     "torch", "diffusers", "transformers", "safetensors", "numpy", "numba", "scipy", "trimesh", "libigl", "xatlas",
-    "fast-simplification", "pillow", "nvdiffrast",
+    "fast-simplification", "pillow", "nvdiffrast", "numba-cuda",
 )  # fmt: skip
 """Packages whose version can change what a run makes."""
 

@@ -33,6 +33,7 @@ from backend.config import OptimisationConfig, TextToMeshSettings
 from backend.diffusion.diffusers_prior import DiffusersPrior
 from backend.geometry.tetrahedral_grid import TetrahedralGrid
 from backend.optimise import MeshOptimisation
+from backend.render.cuda_rasteriser import why_cuda_kernels_cannot_run
 from backend.render.nvdiffrast_rasteriser import nvdiffrast_is_installed
 from backend.render.rasteriser import Rasteriser, choose_rasteriser
 from tools.embedded_training.architecture import caption_words, make_scheduler, make_tokenizer
@@ -157,10 +158,13 @@ def config_of(size: Size, views: int | None = None) -> OptimisationConfig:
 
 def rasterisers(device: torch.device) -> Iterator[Rasteriser]:
     """Those that can be used here, the one of choice first."""
-    if device.type == "cuda" and nvdiffrast_is_installed():
-        yield choose_rasteriser(device, "nvdiffrast")
-    elif device.type == "cpu":
+    if device.type == "cpu":
         yield choose_rasteriser(device, "portable")
+        return
+    if nvdiffrast_is_installed():
+        yield choose_rasteriser(device, "nvdiffrast")
+    if why_cuda_kernels_cannot_run() is None:
+        yield choose_rasteriser(device, "cuda")
 
 
 # --- Sections --------------------------------------------------------------------------------------------------------
@@ -381,7 +385,7 @@ def run(size: Size, device: torch.device, names: list[str]) -> Bench:
         try:
             section(bench)
             if name in RENDERING and not list(rasterisers(device)):
-                bench.say("There is no rasteriser for this card: install nvdiffrast (see the README).")
+                bench.say("There is no rasteriser for this card: install nvdiffrast or numba-cuda (see the README).")
         except Exception as error:
             traceback.print_exc()
             bench.say(f"This could not be measured: {type(error).__name__}: {str(error).splitlines()[0]}")

@@ -88,7 +88,7 @@ class Settings(Record):
     """Words after the prompt that say what is wanted."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """What to compute on."""
-    rasteriser: Literal["auto", "portable", "nvdiffrast"] = "auto"
+    rasteriser: Literal["auto", "portable", "nvdiffrast", "cuda"] = "auto"
     """What to draw with."""
 
 

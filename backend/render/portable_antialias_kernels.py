@@ -20,6 +20,7 @@ Kernels release the GIL, use one thread and no atomics, and check no index: `por
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import no_type_check
 
 import numpy as np
@@ -158,12 +159,20 @@ def find_crossings(positions, faces, adjacent, raster, walks):
                 )
                 here = row if axis else column  # along the line between the centres
                 line = column if axis else row
-                if walks:
-                    end, starts_here, crossing, start, stop = walk_between(
-                        pixels, faces, adjacent, face, next_face, starts_here, axis, line, here
-                    )
+                if starts_here:
+                    inner, outer, at, direction = face, next_face, here, 1
                 else:
-                    inner, at, direction = (face, here, 1) if starts_here else (next_face, here + 1, -1)
+                    inner, outer, at, direction = next_face, face, here + 1, -1
+                if walks:
+                    end, crossing, start, stop = walk(pixels, faces, adjacent, inner, outer, axis, line, at, direction)
+                    if end == PASSED_BY and outer >= 0:
+                        # The other pixel shows something in front of this surface: look for its silhouette.
+                        starts_here = not starts_here
+                        at += direction
+                        end, crossing, start, stop = walk(
+                            pixels, faces, adjacent, outer, inner, axis, line, at, -direction
+                        )
+                else:
                     end, crossing, start, stop = _examine_own_edges(
                         pixels, faces, adjacent, inner, axis, line, at, direction
                     )
@@ -179,32 +188,6 @@ def find_crossings(positions, faces, adjacent, raster, walks):
                 numbers[count, BLEND_WEIGHT] = steepness(pixels, start, stop, axis) if walks else 1.0
                 count += 1
     return indices[:count].copy(), numbers[:count].copy()
-
-
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
-@no_type_check
-def walk_between(pixels, faces, adjacent, face, next_face, starts_here, axis, line, here):
-    """Walks from one of two neighbouring pixels to the other, and back if that leads beneath what the other shows.
-
-    Args:
-        face, next_face: What the two pixels see, -1 for nothing.
-        starts_here: Whether the first one is nearer.
-        here: Where the first one lies on the line.
-
-    Returns:
-        How it ended; whether it started at the first pixel; and for a silhouette its distance from the start and the
-        vertices of its edge.
-    """
-    inner, outer, at, direction = face, next_face, here, 1
-    if not starts_here:
-        inner, outer, at, direction = next_face, face, here + 1, -1
-    end, crossing, start, stop = _walk(pixels, faces, adjacent, inner, outer, axis, line, at, direction)
-    if end == PASSED_BY and outer >= 0:
-        # The other pixel shows something in front of this surface: look for its silhouette.
-        starts_here = not starts_here
-        at += direction
-        end, crossing, start, stop = _walk(pixels, faces, adjacent, outer, inner, axis, line, at, -direction)
-    return end, starts_here, crossing, start, stop
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
@@ -235,7 +218,7 @@ def _furthest_edge(pixels, faces, face, axis, line, at, direction):
         alone, edge0, other0, edge1, other1 = v0, 1, v2, 2, v1
     crossing0 = (_crossing_of_edge(pixels, alone, other0, axis, line) - at) * direction
     crossing1 = (_crossing_of_edge(pixels, alone, other1, axis, line) - at) * direction
-    if not (np.isfinite(crossing0) and np.isfinite(crossing1)):
+    if not (isfinite(crossing0) and isfinite(crossing1)):
         return -1, 0.0  # a corner is behind the eye
     if crossing1 > crossing0:
         return edge1, crossing1
@@ -244,7 +227,7 @@ def _furthest_edge(pixels, faces, face, axis, line, at, direction):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
-def _walk(pixels, faces, adjacent, first_face, last_face, axis, line, at, direction):
+def walk(pixels, faces, adjacent, first_face, last_face, axis, line, at, direction):
     """Follows the surface along a line of pixels, from one pixel centre to the next.
 
     Args:
@@ -302,7 +285,7 @@ def _walk(pixels, faces, adjacent, first_face, last_face, axis, line, at, direct
 def _examine_own_edges(pixels, faces, adjacent, face, axis, line, at, direction):
     """nvdiffrast's rule: the furthest edge of the pixel's own face, if it is a silhouette and steep.
 
-    Returns as `_walk`.
+    Returns as `walk`.
     """
     edge, crossing = _furthest_edge(pixels, faces, face, axis, line, at, direction)
     if edge < 0 or crossing < -CROSSING_TOLERANCE or crossing > 1.0 + CROSSING_TOLERANCE:

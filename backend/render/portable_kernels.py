@@ -11,6 +11,7 @@ Coordinates"), whatever the sign of w, and it is linear in f.
 
 from __future__ import annotations
 
+from math import floor, isfinite
 from typing import no_type_check
 
 import numpy as np
@@ -153,15 +154,15 @@ def snap_vertex(x, y, z, w, scale_x, scale_y):
         scale_x, scale_y: Half the size of the image in the units of fixed point.
     """
     fixed_x, fixed_y, depth = np.int32(NEEDS_HOMOGENEOUS), np.int32(0), 0.0
-    if not (np.isfinite(x) and np.isfinite(y) and np.isfinite(z) and np.isfinite(w)):
+    if not (isfinite(x) and isfinite(y) and isfinite(z) and isfinite(w)):
         fixed_x = np.int32(NOT_FINITE)
     elif w > 0.0:
         inverse_w = 1.0 / w
         screen_x = (x * inverse_w + 1.0) * scale_x
         screen_y = (y * inverse_w + 1.0) * scale_y
         if abs(screen_x) < LARGEST_FIXED_POINT and abs(screen_y) < LARGEST_FIXED_POINT:
-            fixed_x = np.int32(np.floor(screen_x + 0.5))
-            fixed_y = np.int32(np.floor(screen_y + 0.5))
+            fixed_x = np.int32(floor(screen_x + 0.5))
+            fixed_y = np.int32(floor(screen_y + 0.5))
             depth = z * inverse_w
     return fixed_x, fixed_y, depth
 

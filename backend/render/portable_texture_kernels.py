@@ -8,6 +8,7 @@ Kernels release the GIL, use one thread and no atomics, and check no index: `por
 
 from __future__ import annotations
 
+from math import floor, log, log2, sqrt
 from typing import no_type_check
 
 import numpy as np
@@ -168,16 +169,24 @@ def sample_texture_backward(
             pass_to_footprint(levels, footprints, pixel, toward_fraction, footprint_gradient)
 
 
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@no_type_check
+def fraction(coordinate):
+    """What a float32 lies above the next lower whole number."""
+    # Whole numbers from 2**23 on; beyond 2**63 floor, which makes an int64, would go wrong.
+    return coordinate - np.float32(floor(coordinate)) if abs(coordinate) < 2.0**23 else np.float32(0.0)
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def nearest_texel(levels, u, v, boundary_code):
     """The texel of level 0 that holds a point, -1 outside of the texture where that counts as zero."""
     height, width = levels[0, 1], levels[0, 2]
     if boundary_code == WRAP:
-        u, v = u - np.floor(u), v - np.floor(v)
+        u, v = fraction(u), fraction(v)
     # One texel beyond is as good as any further, and fits int64.
-    column = np.int64(np.floor(min(max(u * width, -1.0), width + 0.0)))
-    row = np.int64(np.floor(min(max(v * height, -1.0), height + 0.0)))
+    column = np.int64(floor(min(max(u * width, -1.0), width + 0.0)))
+    row = np.int64(floor(min(max(v * height, -1.0), height + 0.0)))
     if boundary_code == ZERO and (column < 0 or column >= width or row < 0 or row >= height):
         return np.int64(-1)
     return min(max(row, 0), height - 1) * width + min(max(column, 0), width - 1)
@@ -195,7 +204,7 @@ def four_texels(levels, level, u, v, boundary_code):
     offset, height, width = levels[level, 0], levels[level, 1], levels[level, 2]
     moves_right = moves_up = 1.0
     if boundary_code == WRAP:
-        u, v = u - np.floor(u), v - np.floor(v)
+        u, v = fraction(u), fraction(v)
     x, y = np.float64(u) * width - 0.5, np.float64(v) * height - 0.5
     if boundary_code == CLAMP:
         if x <= 0.0 or x >= width - 1.0:
@@ -205,7 +214,7 @@ def four_texels(levels, level, u, v, boundary_code):
     elif boundary_code == ZERO:
         # Everything beyond one texel is zero; this keeps the numbers within int64.
         x, y = min(max(x, -2.0), width + 1.0), min(max(y, -2.0), height + 1.0)
-    left, lower = np.int64(np.floor(x)), np.int64(np.floor(y))
+    left, lower = np.int64(floor(x)), np.int64(floor(y))
     right_share, upper_share = x - left, y - lower
     right, upper = left + 1, lower + 1
     if boundary_code == WRAP:
@@ -235,7 +244,7 @@ def _footprint_axis(levels, footprints, pixel):
     # The larger eigenvalue of J^T J.
     along_x, along_y, mixed = ux * ux + vx * vx, uy * uy + vy * vy, ux * uy + vx * vy
     half_difference = 0.5 * (along_x - along_y)
-    root = np.sqrt(half_difference * half_difference + mixed * mixed)
+    root = sqrt(half_difference * half_difference + mixed * mixed)
     return 0.5 * (along_x + along_y) + root, ux, uy, vx, vy, half_difference, mixed, root
 
 
@@ -249,10 +258,10 @@ def choose_levels(levels, footprints, pixel, filter_code):
     squared_axis = _footprint_axis(levels, footprints, pixel)[0]
     if not squared_axis > 1.0:
         return 0, 0.0
-    level = min(0.5 * np.log2(squared_axis), np.float64(highest))
+    level = min(0.5 * log2(squared_axis), np.float64(highest))
     if filter_code == LINEAR_MIPMAP_NEAREST:
-        return np.int64(np.floor(level + 0.5)), 0.0
-    first = np.int64(np.floor(level))
+        return np.int64(floor(level + 0.5)), 0.0
+    first = np.int64(floor(level))
     return first, level - first
 
 
@@ -262,9 +271,9 @@ def pass_to_footprint(levels, footprints, pixel, toward_level, footprint_gradien
     """Adds to the gradient of a footprint what the mipmap level passes on; level = log2(longer axis)."""
     height, width = np.float64(levels[0, 1]), np.float64(levels[0, 2])
     squared_axis, ux, uy, vx, vy, half_difference, mixed, root = _footprint_axis(levels, footprints, pixel)
-    if 0.5 * np.log2(squared_axis) >= len(levels) - 1:
+    if 0.5 * log2(squared_axis) >= len(levels) - 1:
         return
-    toward_axis = toward_level * 0.5 / (np.log(2.0) * squared_axis)
+    toward_axis = toward_level * 0.5 / (log(2.0) * squared_axis)
     skew, twist = (half_difference / root, mixed / root) if root > 0.0 else (0.0, 0.0)
     toward_along_x = toward_axis * 0.5 * (1.0 + skew)
     toward_along_y = toward_axis * 0.5 * (1.0 - skew)

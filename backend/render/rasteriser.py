@@ -23,7 +23,7 @@ Faces = Int[Tensor, "faces 3"]
 Raster = Float[Tensor, "views height width 4"]
 FilterMode = Literal["auto", "nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear"]
 BoundaryMode = Literal["wrap", "clamp", "zero"]
-RasteriserChoice = Literal["auto", "portable", "nvdiffrast"]
+RasteriserChoice = Literal["auto", "portable", "nvdiffrast", "cuda"]
 
 
 @runtime_checkable
@@ -80,9 +80,14 @@ class Rasteriser(Protocol):
 def choose_rasteriser(device: torch.device, choice: str = "auto") -> Rasteriser:
     """The rasteriser for a device: nvdiffrast on CUDA where it is installed, the portable one elsewhere.
 
+    Args:
+        choice: A `RasteriserChoice`; `cuda` names our own kernels on CUDA. `auto` does not take them as long as they
+            have only been run in numba's simulator.
+
     Raises:
-        MissingRasteriser: nvdiffrast was asked for by name and cannot run here.
+        MissingRasteriser: One was asked for by name and cannot run here.
     """
+    from backend.render.cuda_rasteriser import CudaRasteriser
     from backend.render.nvdiffrast_rasteriser import NvdiffrastRasteriser, nvdiffrast_is_installed
     from backend.render.portable_rasteriser import PortableRasteriser
 
@@ -90,6 +95,8 @@ def choose_rasteriser(device: torch.device, choice: str = "auto") -> Rasteriser:
         raise BadInput(f"there is no rasteriser {choice!r}; choose {', '.join(get_args(RasteriserChoice))}")
     if choice == "nvdiffrast":
         return NvdiffrastRasteriser(device)
+    if choice == "cuda":
+        return CudaRasteriser(device)
     if choice == "auto" and device.type == "cuda" and nvdiffrast_is_installed():
         try:
             return NvdiffrastRasteriser(device)

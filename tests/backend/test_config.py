@@ -22,7 +22,7 @@ from backend.errors import BadInput
         ("texture_size", 9000, "texture size must be from 64 to 8192; got 9000"),
         ("quality", "ultra", "quality must be one of draft, normal, high; got 'ultra'"),
         ("device", "tpu", "device must be one of auto, cpu, cuda"),
-        ("rasteriser", "opengl", "rasteriser must be one of auto, portable, nvdiffrast"),
+        ("rasteriser", "opengl", "rasteriser must be one of auto, portable, nvdiffrast, cuda"),
         ("bridge_start", 1.5, "bridge start must be a number from 0 to 1; got 1.5"),
         ("guidance_scale", float("nan"), "guidance scale must be a number"),
     ],

@@ -114,6 +114,21 @@ def test_nvdiffrast_is_missed_only_on_a_gpu(monkeypatch):
     assert ".[cuda]" in on_gpu.advice
 
 
+def test_cuda_kernels_are_missed_only_on_a_gpu(monkeypatch):
+    problem = "backend.render.cuda_rasteriser.why_cuda_kernels_cannot_run"
+    monkeypatch.setattr(problem, lambda: "numba-cuda is not installed")
+    monkeypatch.setattr(machine, "gpus", list)
+    assert finding("CUDA kernels", doctor._cuda_kernels).state == "fine"
+
+    monkeypatch.setattr(machine, "gpus", lambda: [Gpu("a GPU", 1, 1)])
+    on_gpu = finding("CUDA kernels", doctor._cuda_kernels)
+    assert on_gpu.state == "note"
+    assert "numba-cuda[cu13]" in on_gpu.advice
+
+    monkeypatch.setattr(problem, lambda: None)
+    assert finding("CUDA kernels", doctor._cuda_kernels).state == "fine"
+
+
 def test_a_full_disk_is_told(monkeypatch):
     monkeypatch.setattr(machine, "free_bytes", lambda path: 50_000_000)
 
