@@ -173,15 +173,18 @@ def test_a_disk_that_is_full_at_checkpoints_costs_nothing_once_there_is_room_aga
     The error is EFBIG instead of ENOSPC, and it hits small files too: harder than a disk, and needs no rights.
     """
     client, job = begin(server, "full-disk")
+    folder = server.state / "jobs" / job / "run" / "checkpoints"
+    wait_until(lambda: list(folder.glob("step-*")), "a first checkpoint")  # a fast machine is still before it
     processes = (server.worker, server.process.pid)
     before = [resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY)) for pid in processes]
-    step = wait_for_notice(client, job, "could not be written")
-    checkpoints = (server.state / "jobs" / job / "run" / "checkpoints").glob("step-*")
-    newest = max(int(each.name.removeprefix("step-")) for each in checkpoints)
-    with pytest.raises(RequestRefused) as refused:
-        client.request(tiny_job("no-room", STEPS), SECONDS)
-    for pid, limits in zip(processes, before, strict=True):
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+    try:
+        step = wait_for_notice(client, job, "could not be written")
+        newest = max(int(each.name.removeprefix("step-")) for each in folder.glob("step-*"))
+        with pytest.raises(RequestRefused) as refused:
+            client.request(tiny_job("no-room", STEPS), SECONDS)
+    finally:  # or no other test gets a job from this server
+        for pid, limits in zip(processes, before, strict=True):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
 
     result = wait_for_result(client, job)
 
