@@ -80,7 +80,7 @@ bench-blender:
 	.venv-bpy/bin/python benchmarks/blender_ticks.py --write
 
 # Only what can be run is a benchmark; the gallery is no measurement, and the study of recipes writes to docs.
-NO_BENCHMARKS := gallery recipes measuring mesh_runs prior_samples view_reader blender_ticks served_job
+NO_BENCHMARKS := gpu_networks gpu_measuring gallery recipes measuring mesh_runs prior_samples view_reader blender_ticks served_job
 BENCHMARKS := $(filter-out $(NO_BENCHMARKS:%=benchmarks/%.py),$(wildcard benchmarks/*.py))
 
 bench: $(BENCH_INSTALLED)

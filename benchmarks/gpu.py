@@ -41,6 +41,7 @@ from backend.machine import package_version, processor_name  # noqa: E402
 from backend.optimise import MeshOptimisation  # noqa: E402
 from backend.optimise_pictures import PictureOptimisation  # noqa: E402
 from backend.picture_config import PictureConfig, TextToImageSettings  # noqa: E402
+from backend.render.backgrounds import sample_backgrounds  # noqa: E402
 from backend.render.cuda_rasteriser import why_cuda_kernels_cannot_run  # noqa: E402
 from backend.render.nvdiffrast_rasteriser import nvdiffrast_is_installed  # noqa: E402
 from backend.render.rasteriser import Rasteriser, choose_rasteriser  # noqa: E402
@@ -247,7 +248,19 @@ def _render_with(bench: Bench, rasteriser: Rasteriser) -> None:
             laps.setdefault(name, []).append(1000 * seconds)
     for name, values in laps.items():
         bench.row(f"render {rasteriser.name} {name}", f"of it {name}", Measured(tuple(values)))
+    generator, views, pixels = torch.Generator().manual_seed(0), bench.size.views, bench.size.pixels
+    bench.measure(
+        "backgrounds",
+        "of views drawing backgrounds",
+        lambda: sample_backgrounds(views, pixels, generator, device=bench.device),
+    )
+    mesh = loop.surface.extract_mesh()
+    covered = (torch.rand(views * pixels**2 // 3, 3, device=bench.device) * 1.4 - 0.7).requires_grad_()
+    bench.measure("texture", "of it the texture field, there and back", lambda: _textured(loop, covered))
+    bench.measure("normals", "of it normals of the vertices, there", mesh.vertex_normals)
     bench.measure("optimiser", "Adam's step, of surface and texture", loop._optimiser.step)
+    fused = torch.optim.Adam(loop._parameter_groups(), betas=(0.9, 0.99), eps=1e-15, fused=True)
+    bench.measure("fused optimiser", "Adam's step if it were fused", fused.step)
     if steps is not None:
         share = whole.median / steps
         bench.say(f"- share of the step with {rasteriser.name}: {whole.over(steps)}, {_bar(share, RENDER_BAR)}")
@@ -277,6 +290,12 @@ def _rendered(
     torch.autograd.backward([views.images, torch.stack(list(losses.values())).sum()], [gradient, None])
     lap("backward")
     return seconds
+
+
+def _textured(loop: MeshOptimisation, positions: Tensor) -> None:
+    """The texture at as many points as a third of the pixels, which is about what the surface covers."""
+    material = loop.texture(positions)
+    torch.cat([material.albedo, material.roughness, material.metallic], dim=-1).sum().backward()
 
 
 def pictures(bench: Bench) -> None:
@@ -394,7 +413,7 @@ def _memory_with(bench: Bench, rasteriser: Rasteriser) -> None:
             next(steps)
         bench.synchronise()
         allocated, reserved = bench.peak_memory()
-        steps.close()
+        del steps
         judged = f", {_bar(allocated, SMALL_MEMORY_BAR)}" if views == 1 else ""
         bench.say(
             f"- {views} views, {rasteriser.name}: {allocated:.2f} GiB allocated at most{judged};"
@@ -624,7 +643,8 @@ def main() -> None:
         return
     names = arguments.only or [name for name in SECTIONS if name not in SLOW_SECTIONS]
     names += ["compile"] if arguments.compile else []
-    torch.set_num_threads(1)
+    if arguments.tiny:
+        torch.set_num_threads(1)
     device = torch.device("cpu" if arguments.tiny else "cuda")
     card = "cpu" if arguments.tiny else card_word(torch.cuda.get_device_name())
     path = arguments.out / f"gpu-{date.today().isoformat()}-{card}.md"

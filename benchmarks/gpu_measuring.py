@@ -24,7 +24,7 @@ from backend.evaluation.intervals import bootstrap_interval
 from benchmarks.gpu_networks import Size
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-WARM_UP_RUNS = 3
+RUNS_BEFORE_RECORDING = 3
 LEAST_RUNS = 3
 SECONDS_PER_MEASUREMENT = 8.0
 Result = TypeVar("Result")
@@ -101,10 +101,10 @@ class Bench:
         self.measured[name] = measured
         return measured
 
-    def time(self, work: Callable[[], object], warm_up: int = WARM_UP_RUNS) -> Measured:
+    def time(self, work: Callable[[], object]) -> Measured:
         """Each run from an idle card until its work is done there. Fewer runs where they take long."""
         times: list[float] = []
-        started = time.perf_counter()
+        started, warm_up = time.perf_counter(), self.size.warm_up_runs
         for run in range(warm_up + self.size.repeats):
             self.synchronise()
             began = time.perf_counter()
@@ -163,7 +163,7 @@ def recorded(work: Callable[[], Result]) -> Callable[[], Result]:
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
-        for _ in range(WARM_UP_RUNS):
+        for _ in range(RUNS_BEFORE_RECORDING):
             work()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
@@ -191,7 +191,7 @@ def noted_waits() -> Iterator[Counter[str]]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        warnings.showwarning = note
+        warnings.showwarning = note  # type: ignore[assignment]
         if torch.cuda.is_available():
             torch.cuda.set_sync_debug_mode("warn")
         try:

@@ -47,8 +47,9 @@ class Size:
     text_layers: int
     groups: int
     """Of the group norms of both networks."""
+    warm_up_runs: int
     repeats: int
-    """Timed runs of each measurement."""
+    """Timed runs of each measurement, after those to warm up."""
     texture_size: int
     matrix_side: int
     """Of the product that tells what the card reaches."""
@@ -59,13 +60,14 @@ FULL = Size(
     name="Stable Diffusion 2.1-base's architecture with random weights in bf16, 512 x 512, 4 views, lattice of 128",
     pixels=512, views=4, cells=128,
     widths=(320, 640, 1280, 1280), heads=(5, 10, 20, 20), layers=2, vae_widths=(128, 256, 512, 512),
-    text_width=1024, text_layers=23, groups=32, repeats=12, texture_size=1024, matrix_side=8192,
+    text_width=1024, text_layers=23, groups=32,
+    warm_up_runs=3, repeats=12, texture_size=1024, matrix_side=8192,
 )  # fmt: skip
 TINY = Size(
     name="toy sizes",
     pixels=64, views=2, cells=16,
     widths=(32, 32, 32, 32), heads=(4, 4, 4, 4), layers=1, vae_widths=(16, 16, 16, 16),
-    text_width=32, text_layers=2, groups=8, repeats=3, texture_size=64, matrix_side=256,
+    text_width=32, text_layers=2, groups=8, warm_up_runs=1, repeats=3, texture_size=64, matrix_side=256,
 )  # fmt: skip
 
 
