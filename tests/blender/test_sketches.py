@@ -344,6 +344,7 @@ def camera_with_image(pixels, **given):
     data.show_background_images = True
     found = data.background_images.new()
     found.image = image
+    found.frame_method = "FIT"  # the default from 5.0 on; before that it was STRETCH
     for name, value in given.items():
         setattr(found, name, value)
     bpy.context.view_layer.update()
