@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import torch
@@ -12,15 +11,13 @@ from torch.nn import functional
 from transformers import CLIPTokenizer
 
 from tools.embedded_training.architecture import make_scheduler
-from tools.embedded_training.checkpoints import MovingAverage
 from tools.embedded_training.denoiser import (
-    HIGH_NOISE_FROM,
-    HIGH_NOISE_SHARE,
     TextConditionedDenoiser,
     caption_weights,
     loss_weights,
+    velocity_loss,
 )
-from tools.embedded_training.stage import SMALLER_SHARE, StageSettings, mixed_precision, train_stage
+from tools.embedded_training.stage import StageSettings, train_stage
 
 CAPTION_DROPOUT = 0.5  # Zhang et al. 2023, section 3.3: so that the drawing alone says what it can
 
@@ -77,39 +74,16 @@ def train_control_network(
         coverage: How much of each latent pixel of the largest size the object covers [pictures, height, width], uint8.
     """
     networks.requires_grad_(False).eval()
-    tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(device)
-    no_caption = tokenizer([""], padding="max_length", return_tensors="pt").input_ids.to(device)
-    alphas_cumprod = make_scheduler().alphas_cumprod.to(device)
-    latents, drawings, coverage = [each.to(device) for each in latents], drawings.to(device), coverage.to(device)
+    latents, drawings = [each.to(device) for each in latents], drawings.to(device)
     pixels_per_latent = drawings.shape[-1] // latents[0].shape[-1]
     network.to(memory_format=torch.channels_last)
 
-    def loss_at(indices: Tensor, of_size: Tensor) -> Tensor:
-        count = len(indices)
-        clean = of_size[indices].float()
-        is_dropped = torch.rand(count, 1, device=device) < CAPTION_DROPOUT
-        ids = torch.where(is_dropped, no_caption, tokens[indices])
-        timesteps = torch.randint(1000, (count,), device=device)
-        is_high = torch.rand(count, device=device) < HIGH_NOISE_SHARE
-        timesteps = torch.where(is_high, HIGH_NOISE_FROM + timesteps * (1000 - HIGH_NOISE_FROM) // 1000, timesteps)
-        noise = torch.randn_like(clean)
-        alpha = alphas_cumprod[timesteps].sqrt()[:, None, None, None]
-        sigma = (1 - alphas_cumprod[timesteps]).sqrt()[:, None, None, None]
-        noisy = alpha * clean + sigma * noise
-        with mixed_precision(device):
-            embeddings = networks.text_encoder(ids).last_hidden_state
-            conditions = drawn_conditions(drawings[indices], clean.shape[-1] * pixels_per_latent)
-            predicted = controlled_prediction(networks.denoiser, network, noisy, timesteps, embeddings, conditions)
-        velocity = alpha * noise - sigma * clean
-        weights = loss_weights(coverage[indices], clean.shape[-1])
-        return (weights * (predicted.float() - velocity).square()).mean()
+    def predict(noisy: Tensor, timesteps: Tensor, ids: Tensor, indices: Tensor) -> Tensor:
+        embeddings = networks.text_encoder(ids).last_hidden_state
+        conditions = drawn_conditions(drawings[indices], noisy.shape[-1] * pixels_per_latent)
+        return controlled_prediction(networks.denoiser, network, noisy, timesteps, embeddings, conditions)
 
-    def loss_of_batch(indices: Tensor) -> Tensor:
-        total = loss_at(indices, latents[0])
-        for smaller in latents[1:]:
-            total = total + loss_at(indices[: max(1, len(indices) // SMALLER_SHARE)], smaller) / SMALLER_SHARE
-        return total
-
+    loss_of_batch = velocity_loss(predict, tokenizer, latents, coverage, captions, CAPTION_DROPOUT, device)
     average, record = train_stage(
         "control", network, loss_of_batch, caption_weights(captions), settings, folder / "control.safetensors"
     )
@@ -178,10 +152,3 @@ def control_error(
         total += wrong.mean(dim=(1, 2, 3)).sum().item()
         count += len(clean)
     return total / count
-
-
-def averaged_copy(average: MovingAverage, network: ControlNetModel) -> ControlNetModel:
-    """The network with its averaged weights, beside the one that trains on."""
-    copied = copy.deepcopy(network)
-    average.copy_to(copied)
-    return copied

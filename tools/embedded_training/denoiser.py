@@ -75,6 +75,57 @@ def loss_weights(coverage: Tensor, side: int) -> Tensor:
     return weights / weights.mean(dim=(1, 2, 3), keepdim=True)
 
 
+Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""The velocity, from noisy latents, timesteps, the tokens of captions and the indices of the pictures."""
+
+
+def velocity_loss(
+    predict: Predict,
+    tokenizer: CLIPTokenizer,
+    latents: list[Tensor],
+    coverage: Tensor,
+    captions: list[str],
+    caption_dropout: float,
+    device: torch.device,
+) -> Callable[[Tensor], Tensor]:
+    """The loss of a batch of pictures, from their indices, at every size; it can be recorded as a CUDA graph.
+
+    Args:
+        latents: Scaled latents of the pictures at every size, the largest first, on the device.
+        coverage: How much of each latent pixel of the largest size the object covers [pictures, height, width], uint8.
+        caption_dropout: Share of the samples that are shown without their caption.
+    """
+    tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(device)
+    no_caption = tokenizer([""], padding="max_length", return_tensors="pt").input_ids.to(device)
+    alphas_cumprod = make_scheduler().alphas_cumprod.to(device)
+    coverage = coverage.to(device)
+
+    def loss_at(indices: Tensor, of_size: Tensor) -> Tensor:
+        count = len(indices)
+        clean = of_size[indices].float()
+        is_dropped = torch.rand(count, 1, device=device) < caption_dropout
+        ids = torch.where(is_dropped, no_caption, tokens[indices])
+        timesteps = torch.randint(1000, (count,), device=device)
+        is_high = torch.rand(count, device=device) < HIGH_NOISE_SHARE
+        timesteps = torch.where(is_high, HIGH_NOISE_FROM + timesteps * (1000 - HIGH_NOISE_FROM) // 1000, timesteps)
+        noise = torch.randn_like(clean)
+        alpha = alphas_cumprod[timesteps].sqrt()[:, None, None, None]
+        sigma = (1 - alphas_cumprod[timesteps]).sqrt()[:, None, None, None]
+        with mixed_precision(device):
+            predicted = predict(alpha * clean + sigma * noise, timesteps, ids, indices)
+        velocity = alpha * noise - sigma * clean  # Salimans and Ho 2022, appendix D
+        weights = loss_weights(coverage[indices], clean.shape[-1])
+        return (weights * (predicted.float() - velocity).square()).mean()
+
+    def loss_of_batch(indices: Tensor) -> Tensor:
+        total = loss_at(indices, latents[0])
+        for smaller in latents[1:]:
+            total = total + loss_at(indices[: max(1, len(indices) // SMALLER_SHARE)], smaller) / SMALLER_SHARE
+        return total
+
+    return loss_of_batch
+
+
 def train_denoiser(
     networks: TextConditionedDenoiser,
     tokenizer: CLIPTokenizer,
@@ -93,36 +144,13 @@ def train_denoiser(
             width] in half precision.
         coverage: How much of each latent pixel of the largest size the object covers [pictures, height, width], uint8.
     """
-    tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(device)
-    no_caption = tokenizer([""], padding="max_length", return_tensors="pt").input_ids.to(device)
-    alphas_cumprod = make_scheduler().alphas_cumprod.to(device)
-    latents, coverage = [each.to(device) for each in latents], coverage.to(device)
+    latents = [each.to(device) for each in latents]
     networks.denoiser.to(memory_format=torch.channels_last)
 
-    def loss_at(indices: Tensor, of_size: Tensor) -> Tensor:
-        count = len(indices)
-        clean = of_size[indices].float()
-        is_dropped = torch.rand(count, 1, device=device) < CAPTION_DROPOUT
-        ids = torch.where(is_dropped, no_caption, tokens[indices])
-        timesteps = torch.randint(1000, (count,), device=device)
-        is_high = torch.rand(count, device=device) < HIGH_NOISE_SHARE
-        timesteps = torch.where(is_high, HIGH_NOISE_FROM + timesteps * (1000 - HIGH_NOISE_FROM) // 1000, timesteps)
-        noise = torch.randn_like(clean)
-        alpha = alphas_cumprod[timesteps].sqrt()[:, None, None, None]
-        sigma = (1 - alphas_cumprod[timesteps]).sqrt()[:, None, None, None]
-        with mixed_precision(device):
-            embeddings = networks.text_encoder(ids).last_hidden_state
-            predicted = networks.denoiser(alpha * clean + sigma * noise, timesteps, embeddings).sample
-        velocity = alpha * noise - sigma * clean  # Salimans and Ho 2022, appendix D
-        weights = loss_weights(coverage[indices], clean.shape[-1])
-        return (weights * (predicted.float() - velocity).square()).mean()
+    def predict(noisy: Tensor, timesteps: Tensor, ids: Tensor, indices: Tensor) -> Tensor:
+        return networks.denoiser(noisy, timesteps, networks.text_encoder(ids).last_hidden_state).sample
 
-    def loss_of_batch(indices: Tensor) -> Tensor:
-        total = loss_at(indices, latents[0])
-        for smaller in latents[1:]:
-            total = total + loss_at(indices[: max(1, len(indices) // SMALLER_SHARE)], smaller) / SMALLER_SHARE
-        return total
-
+    loss_of_batch = velocity_loss(predict, tokenizer, latents, coverage, captions, CAPTION_DROPOUT, device)
     average, record = train_stage(
         "denoiser",
         networks,
