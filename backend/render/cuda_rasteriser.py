@@ -22,9 +22,10 @@ from backend.render.portable_rasteriser import (
     BOUNDARIES,
     FILTERS,
     MAX_FACES,
-    MAX_RESOLUTION,
     check_count_of_images,
+    check_resolution,
     check_tensor,
+    checked_sampling,
     chosen_channels,
     mipmap_level_count,
     pyramid_levels,
@@ -82,8 +83,7 @@ class CudaRasteriser:
         """
         self._check_tensor("clip_positions", clip_positions)
         height, width = resolution
-        if not (1 <= height <= MAX_RESOLUTION and 1 <= width <= MAX_RESOLUTION):
-            raise ValueError(f"resolution must be (height, width) within 1 to {MAX_RESOLUTION}, got {resolution}")
+        check_resolution(resolution)
         return _Rasterize.apply(clip_positions.contiguous(), self._checked_faces(faces), height, width)
 
     def interpolate(
@@ -121,22 +121,12 @@ class CudaRasteriser:
         self._check_tensor("texture", texture)
         self._check_tensor("uv", uv)
         check_count_of_images("texture", len(texture), len(uv))
-        if texture.shape[1] == 0 or texture.shape[2] == 0:
-            raise ValueError(f"a texture needs at least one texel, got shape {tuple(texture.shape)}")
-        if filter_mode == "auto":
-            filter_mode = "linear" if uv_derivatives is None else "linear-mipmap-linear"
-        if filter_mode not in FILTERS:
-            raise ValueError(f"filter_mode must be auto, {', '.join(FILTERS)}; got {filter_mode!r}")
-        if boundary_mode not in BOUNDARIES:
-            raise ValueError(f"boundary_mode must be {', '.join(BOUNDARIES)}; got {boundary_mode!r}")
-        footprints = None
-        if "mipmap" in filter_mode:
-            if uv_derivatives is None:
-                raise ValueError(f"filter_mode {filter_mode!r} needs uv_derivatives, the second result of interpolate")
+        chosen, uv_derivatives = checked_sampling(texture, uv_derivatives, filter_mode, boundary_mode)
+        if uv_derivatives is not None:
             self._check_tensor("uv_derivatives", uv_derivatives)
-            footprints = uv_derivatives.contiguous()
+        footprints = None if uv_derivatives is None else uv_derivatives.contiguous()
         return _SampleTexture.apply(
-            texture.contiguous(), uv.contiguous(), footprints, FILTERS[filter_mode], BOUNDARIES[boundary_mode]
+            texture.contiguous(), uv.contiguous(), footprints, FILTERS[chosen], BOUNDARIES[boundary_mode]
         )
 
     def antialias(

@@ -67,8 +67,7 @@ class PortableRasteriser:
         """See `Rasteriser.rasterize`. Of faces at the same depth the last one is seen; both sides of a face are."""
         check_tensor("clip_positions", clip_positions)
         height, width = resolution
-        if not (1 <= height <= MAX_RESOLUTION and 1 <= width <= MAX_RESOLUTION):
-            raise ValueError(f"resolution must be (height, width) within 1 to {MAX_RESOLUTION}, got {resolution}")
+        check_resolution(resolution)
         topology = _Topology.of(faces)
         topology.check_vertex_count(clip_positions.shape[1])
         raster, derivatives = _Rasterize.apply(_to_cpu(clip_positions), topology, height, width, self.subpixel_bits)
@@ -115,23 +114,12 @@ class PortableRasteriser:
         check_tensor("texture", texture)
         check_tensor("uv", uv)
         check_count_of_images("texture", len(texture), len(uv))
-        if texture.shape[1] == 0 or texture.shape[2] == 0:
-            raise ValueError(f"a texture needs at least one texel, got shape {tuple(texture.shape)}")
-        if filter_mode == "auto":
-            filter_mode = "linear" if uv_derivatives is None else "linear-mipmap-linear"
-        if filter_mode not in FILTERS:
-            raise ValueError(f"filter_mode must be auto, {', '.join(FILTERS)}; got {filter_mode!r}")
-        if boundary_mode not in BOUNDARIES:
-            raise ValueError(f"boundary_mode must be {', '.join(BOUNDARIES)}; got {boundary_mode!r}")
-        if "mipmap" not in filter_mode:
-            uv_derivatives = None
-        elif uv_derivatives is None:
-            raise ValueError(f"filter_mode {filter_mode!r} needs uv_derivatives, the second result of interpolate")
-        else:
+        chosen, uv_derivatives = checked_sampling(texture, uv_derivatives, filter_mode, boundary_mode)
+        if uv_derivatives is not None:
             check_tensor("uv_derivatives", uv_derivatives)
         footprints = None if uv_derivatives is None else _to_cpu(uv_derivatives)
         sampled = _SampleTexture.apply(
-            _to_cpu(texture), _to_cpu(uv), footprints, FILTERS[filter_mode], BOUNDARIES[boundary_mode]
+            _to_cpu(texture), _to_cpu(uv), footprints, FILTERS[chosen], BOUNDARIES[boundary_mode]
         )
         return sampled.to(uv.device)
 
@@ -171,6 +159,31 @@ def chosen_channels(differentiate: Literal["all"] | list[int] | None, channels: 
         if not -channels <= channel < channels:
             raise ValueError(f"differentiate names channel {channel}, but there are only {channels}")
     return [channel % channels for channel in differentiate]
+
+
+def checked_sampling(
+    texture: Tensor, uv_derivatives: Tensor | None, filter_mode: str, boundary_mode: str
+) -> tuple[str, Tensor | None]:
+    """The filter, `auto` resolved, and the derivatives of uv if it reads them. ValueError for what cannot be used."""
+    if texture.shape[1] == 0 or texture.shape[2] == 0:
+        raise ValueError(f"a texture needs at least one texel, got shape {tuple(texture.shape)}")
+    if filter_mode == "auto":
+        filter_mode = "linear" if uv_derivatives is None else "linear-mipmap-linear"
+    if filter_mode not in FILTERS:
+        raise ValueError(f"filter_mode must be auto, {', '.join(FILTERS)}; got {filter_mode!r}")
+    if boundary_mode not in BOUNDARIES:
+        raise ValueError(f"boundary_mode must be {', '.join(BOUNDARIES)}; got {boundary_mode!r}")
+    if "mipmap" not in filter_mode:
+        return filter_mode, None
+    if uv_derivatives is None:
+        raise ValueError(f"filter_mode {filter_mode!r} needs uv_derivatives, the second result of interpolate")
+    return filter_mode, uv_derivatives
+
+
+def check_resolution(resolution: tuple[int, int]) -> None:
+    height, width = resolution
+    if not (1 <= height <= MAX_RESOLUTION and 1 <= width <= MAX_RESOLUTION):
+        raise ValueError(f"resolution must be (height, width) within 1 to {MAX_RESOLUTION}, got {resolution}")
 
 
 def check_tensor(name: str, tensor: Tensor) -> None:
