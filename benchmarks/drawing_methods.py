@@ -161,11 +161,16 @@ def main() -> None:
     records = {(case.drawing, case.method): make(case) for case in track(cases, "meshes")}
     name = f"{arguments.name}-{date.today().isoformat()}"
     text = report(records, arguments, name)
+    write_study(name, text, sheet(records, arguments), arguments.write)
+
+
+def write_study(name: str, text: str, picture: Image.Image, is_result: bool) -> None:
+    """Prints a report and writes it beside its picture, to benchmarks/results or to benchmarks/.work."""
     print(text)
-    folder = FOLDER / "results" if arguments.write else FOLDER / ".work"
+    folder = FOLDER / "results" if is_result else FOLDER / ".work"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.md").write_text(text)
-    sheet(records, arguments).save(folder / f"{name}.png", optimize=True)
+    picture.save(folder / f"{name}.png", optimize=True)
 
 
 # --- Making and measuring --------------------------------------------------------------------------------------------
@@ -274,9 +279,7 @@ def report(records: dict[tuple[str, str], dict[str, Any]], arguments: argparse.N
     lines = [
         f"# Drawings by hand, {arguments.quality} quality, {date.today().isoformat()}",
         "",
-        f"`{' '.join(['python benchmarks/drawing_methods.py', *map(_quoted, sys.argv[1:])])}`; embedded prior (manifest"
-        f" {str(prior_fingerprint('embedded'))[:16]}), {processor_name()}, {usable_processor_count()} of"
-        f" {os.cpu_count()} cores, torch {torch.__version__}.",
+        how_it_was_made("drawing_methods.py"),
         "",
         f"{len(names)} drawings of examples/drawings, one view each, seed {arguments.seed}. Silhouettes and lines are"
         f" compared with what was drawn; {VIEW_COUNT} views from around with an instance of the world in the same"
@@ -331,8 +334,13 @@ def _fit(record: dict[str, Any]) -> str:
     return f"{record['silhouette_iou']:.3f} / {record['lines_met']:.0%}"
 
 
-def _quoted(argument: str) -> str:
-    return f'"{argument}"' if " " in argument else argument
+def how_it_was_made(script: str) -> str:
+    """The command as it was typed, the model, the machine."""
+    command = " ".join(f'"{word}"' if " " in word else word for word in (script, *sys.argv[1:]))
+    return (
+        f"`python benchmarks/{command}`; embedded prior (manifest {str(prior_fingerprint('embedded'))[:16]}),"
+        f" {processor_name()}, {usable_processor_count()} of {os.cpu_count()} cores, torch {torch.__version__}."
+    )
 
 
 def sheet(records: dict[tuple[str, str], dict[str, Any]], arguments: argparse.Namespace) -> Image.Image:

@@ -14,7 +14,6 @@ import argparse
 import dataclasses
 import hashlib
 import json
-import os
 import sys
 import time
 from dataclasses import dataclass
@@ -39,14 +38,20 @@ from backend.geometry.components import remove_floaters  # noqa: E402
 from backend.geometry.mesh_input import Placement  # noqa: E402
 from backend.geometry.placed_mesh import PlacedMesh  # noqa: E402
 from backend.geometry.triangle_mesh import TriangleMesh  # noqa: E402
-from backend.machine import prior_fingerprint, processor_name, usable_processor_count  # noqa: E402
+from backend.machine import prior_fingerprint  # noqa: E402
 from backend.render.portable_rasteriser import PortableRasteriser  # noqa: E402
 from backend.render.renderer import Appearance, FieldAppearance, VertexColours  # noqa: E402
 from backend.sketch_config import SketchToMeshSettings  # noqa: E402
 from backend.tasks.sketch_to_mesh import SketchToMesh  # noqa: E402
 from backend.warm_up import compile_kernels  # noqa: E402
 from benchmarks.bridge_against_sds import world_instance  # noqa: E402
-from benchmarks.drawing_methods import differences, judged, measures  # noqa: E402
+from benchmarks.drawing_methods import (  # noqa: E402
+    differences,
+    how_it_was_made,
+    judged,
+    measures,
+    write_study,
+)
 from tools.embedded_world.blockouts import make_blockout  # noqa: E402
 from tools.embedded_world.shapes import SHAPE_NAMES  # noqa: E402
 
@@ -130,11 +135,7 @@ def main() -> None:
     records = {(case.shape, case.method): make(case) for case in track(cases, "meshes")}
     name = f"sketch_to_real-{date.today().isoformat()}"
     text = report(records, arguments, name)
-    print(text)
-    folder = FOLDER / "results" if arguments.write else FOLDER / ".work"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.md").write_text(text)
-    sheet(records, arguments).save(folder / f"{name}.png", optimize=True)
+    write_study(name, text, sheet(records, arguments), arguments.write)
 
 
 def make(case: Case) -> dict[str, Any]:
@@ -173,13 +174,10 @@ def report(records: dict[tuple[str, str], dict[str, Any]], arguments: argparse.N
     shapes, methods = arguments.shapes, arguments.methods
     worlds = [judged(*world_instance(COLOURS[shape], shape, 0), shape, COLOURS[shape]) for shape in shapes]
     found = {method: measures([records[shape, method] for shape in shapes], worlds, FIT) for method in methods}
-    command = " ".join(f'"{word}"' if " " in word else word for word in sys.argv[1:])
     lines = [
         f"# From blockouts to meshes, {arguments.quality} quality, {date.today().isoformat()}",
         "",
-        f"`python benchmarks/sketch_to_real.py {command}`; embedded prior (manifest"
-        f" {str(prior_fingerprint('embedded'))[:16]}), {processor_name()}, {usable_processor_count()} of"
-        f" {os.cpu_count()} cores, torch {torch.__version__}.",
+        how_it_was_made("sketch_to_real.py"),
         "",
         f"{len(shapes)} blockouts, seed 0, held to at the default strength; {VIEW_COUNT} views of each mesh from around"
         " against an instance of the world in the same colour and shape. In brackets bootstrap intervals of 95 %, drawn"
