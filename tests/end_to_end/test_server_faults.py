@@ -39,6 +39,7 @@ from server_process import (
     wait_until,
 )
 
+from backend.checkpoint import newest_checkpoint_step
 from protocol.client import Client
 from protocol.errors import RequestRefused
 from protocol.frames import encode
@@ -174,12 +175,12 @@ def test_a_disk_that_is_full_at_checkpoints_costs_nothing_once_there_is_room_aga
     """
     client, job = begin(server, "full-disk")
     folder = server.state / "jobs" / job / "run" / "checkpoints"
-    wait_until(lambda: list(folder.glob("step-*")), "a first checkpoint")  # a fast machine is still before it
+    wait_until(lambda: newest_checkpoint_step(folder) is not None, "a first checkpoint, whole and not half written")
     processes = (server.worker, server.process.pid)
     before = [resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY)) for pid in processes]
     try:
         step = wait_for_notice(client, job, "could not be written")
-        newest = max(int(each.name.removeprefix("step-")) for each in folder.glob("step-*"))
+        newest = newest_checkpoint_step(folder)
         with pytest.raises(RequestRefused) as refused:
             client.request(tiny_job("no-room", STEPS), SECONDS)
     finally:  # or no other test gets a job from this server
@@ -269,8 +270,7 @@ def test_sigterm_ends_the_server_well_and_the_next_one_goes_on_at_the_same_step(
 
     exit_code = own_server.terminate()
     left = own_server.living_workers()
-    checkpoints = list((own_server.state / "jobs" / job / "run" / "checkpoints").glob("step-*"))
-    saved = max(int(each.name.removeprefix("step-")) for each in checkpoints)
+    saved = newest_checkpoint_step(own_server.state / "jobs" / job / "run" / "checkpoints")
     made = len((own_server.state / "jobs" / job / "run" / "metrics.jsonl").read_text().splitlines())
     own_server.start()
     result = wait_for_result(client, job)
